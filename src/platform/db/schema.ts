@@ -1,0 +1,254 @@
+/**
+ * The typed mirror of migrations/. The SQL is the truth: constraints, triggers and indexes live there, and a test
+ * compares the columns of the two. Instants are `Date`; `bigint` columns are numbers (sequence numbers and counters
+ * that stay far below 2^53).
+ */
+import {
+  bigint,
+  boolean,
+  customType,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core';
+import type { Action, Risk, SigningAlgorithm } from '../../protocol.ts';
+
+const bytea = customType<{ data: Buffer; driverData: Uint8Array }>({
+  dataType: () => 'bytea',
+  toDriver: (value) => value,
+  fromDriver: (value) => Buffer.from(value),
+});
+const instant = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' });
+const count = (name: string) => bigint(name, { mode: 'number' });
+const createdAt = () => instant('created_at').notNull().defaultNow();
+const updatedAt = () => instant('updated_at').notNull().defaultNow();
+const id = () => uuid('id').primaryKey().defaultRandom();
+
+export type DirectoryKind = 'okta' | 'entra' | 'onelogin' | 'jumpcloud' | 'ping' | 'google' | 'rippling' | 'authentik' | 'generic';
+export type AgentStatus = 'pending' | 'active' | 'suspended' | 'decommissioned';
+export type LatchReason = 'owner_lost' | 'expired';
+/** A public JWK as registered. */
+export type PublicJwk = Record<string, unknown> & { kty: string };
+
+export const directories = pgTable('directories', {
+  id: id(),
+  name: text('name').notNull(),
+  kind: text('kind').$type<DirectoryKind>().notNull(),
+  createdAt: createdAt(),
+});
+
+export const directoryTokens = pgTable('directory_tokens', {
+  hash: bytea('hash').primaryKey(),
+  directoryId: uuid('directory_id').notNull(),
+  createdAt: createdAt(),
+  expiresAt: instant('expires_at'),
+});
+
+export const people = pgTable('people', {
+  id: id(),
+  directoryId: uuid('directory_id').notNull(),
+  userName: text('user_name').notNull(),
+  externalId: text('external_id'),
+  displayName: text('display_name'),
+  active: boolean('active').notNull().default(true),
+  deletedAt: instant('deleted_at'),
+  attributes: jsonb('attributes').$type<Record<string, unknown>>().notNull().default({}),
+  version: count('version').notNull().default(1),
+  createdAt: createdAt(),
+  updatedAt: updatedAt(),
+});
+
+export const groups = pgTable('groups', {
+  id: id(),
+  directoryId: uuid('directory_id').notNull(),
+  displayName: text('display_name').notNull(),
+  externalId: text('external_id'),
+  attributes: jsonb('attributes').$type<Record<string, unknown>>().notNull().default({}),
+  version: count('version').notNull().default(1),
+  createdAt: createdAt(),
+  updatedAt: updatedAt(),
+});
+
+export const groupMembers = pgTable(
+  'group_members',
+  { groupId: uuid('group_id').notNull(), personId: uuid('person_id').notNull() },
+  (table) => [primaryKey({ columns: [table.groupId, table.personId] })],
+);
+
+export const apis = pgTable('apis', {
+  id: id(),
+  identifier: text('identifier').notNull(),
+  name: text('name').notNull(),
+  environment: text('environment').notNull(),
+  tokenTtlSeconds: integer('token_ttl_seconds').notNull().default(300),
+  scopes: text('scopes').array().notNull().default([]),
+  signingAlgorithm: text('signing_algorithm').$type<SigningAlgorithm>().notNull().default('ES256'),
+  agentId: uuid('agent_id'),
+  clientId: uuid('client_id').notNull().defaultRandom(),
+  secretHash: bytea('secret_hash').notNull(),
+  createdAt: createdAt(),
+});
+
+export const intents = pgTable('intents', {
+  id: id(),
+  taskIntent: text('task_intent').notNull(),
+  description: text('description').notNull(),
+  actions: text('actions').array().$type<Action[]>().notNull(),
+  datatypes: text('datatypes').array().notNull(),
+  risk: text('risk').$type<Risk>().notNull(),
+  createdAt: createdAt(),
+});
+
+export const intentApis = pgTable(
+  'intent_apis',
+  { intentId: uuid('intent_id').notNull(), apiId: uuid('api_id').notNull() },
+  (table) => [primaryKey({ columns: [table.intentId, table.apiId] })],
+);
+
+export const catalogue = pgTable('catalogue', {
+  one: boolean('one').primaryKey().default(true),
+  version: count('version').notNull(),
+});
+
+export const agents = pgTable('agents', {
+  id: id(),
+  name: text('name').notNull(),
+  description: text('description').notNull().default(''),
+  ownerId: uuid('owner_id').notNull(),
+  environment: text('environment').notNull(),
+  project: text('project'),
+  parentId: uuid('parent_id'),
+  /** Set by trigger; what an insert gives here is replaced. */
+  path: uuid('path').array().notNull(),
+  status: text('status').$type<AgentStatus>().notNull().default('active'),
+  expiresAt: instant('expires_at'),
+  credentialKind: text('credential_kind').$type<'jwks' | 'secret'>().notNull(),
+  jwks: jsonb('jwks').$type<{ keys: PublicJwk[] }>(),
+  secretHash: bytea('secret_hash'),
+  version: count('version').notNull().default(1),
+  createdAt: createdAt(),
+  updatedAt: updatedAt(),
+});
+
+export const agentIntents = pgTable(
+  'agent_intents',
+  { agentId: uuid('agent_id').notNull(), intentId: uuid('intent_id').notNull() },
+  (table) => [primaryKey({ columns: [table.agentId, table.intentId] })],
+);
+
+export const latches = pgTable(
+  'latches',
+  {
+    agentId: uuid('agent_id').notNull(),
+    reason: text('reason').$type<LatchReason>().notNull(),
+    since: instant('since').notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.agentId, table.reason] })],
+);
+
+export const assertions = pgTable('assertions', {
+  id: bytea('id').primaryKey(),
+  expiresAt: instant('expires_at').notNull(),
+});
+
+export const subjects = pgTable('subjects', {
+  id: text('id').primaryKey(),
+  epoch: count('epoch').notNull(),
+  expiresAt: instant('expires_at'),
+});
+
+export const feed = pgTable('feed', {
+  one: boolean('one').primaryKey().default(true),
+  seq: count('seq').notNull(),
+  swept: count('swept').notNull(),
+});
+
+export const revocations = pgTable('revocations', {
+  seq: count('seq').primaryKey(),
+  subject: text('subject'),
+  epoch: count('epoch'),
+  kid: text('kid'),
+  at: instant('at').notNull().defaultNow(),
+  expiresAt: instant('expires_at').notNull(),
+});
+
+export const acknowledgements = pgTable(
+  'acknowledgements',
+  {
+    apiId: uuid('api_id').notNull(),
+    verifier: text('verifier').notNull(),
+    seq: count('seq').notNull(),
+    at: instant('at').notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.apiId, table.verifier, table.seq] })],
+);
+
+export const offboardings = pgTable('offboardings', {
+  id: id(),
+  personId: uuid('person_id').notNull(),
+  directoryId: uuid('directory_id').notNull(),
+  userName: text('user_name').notNull(),
+  method: text('method').notNull(),
+  requestId: text('request_id').notNull(),
+  agents: jsonb('agents').$type<{ id: string; name: string }[]>().notNull(),
+  tokensUnexpired: integer('tokens_unexpired').notNull(),
+  requestedAt: instant('requested_at').notNull(),
+  committedAt: instant('committed_at').notNull(),
+  answeredAt: instant('answered_at'),
+  seq: count('seq').notNull(),
+});
+
+export const auditNodes = pgTable('audit_nodes', {
+  node: uuid('node').primaryKey(),
+  counter: count('counter').notNull().default(0),
+  startedAt: instant('started_at').notNull().defaultNow(),
+});
+
+export const auditEntries = pgTable(
+  'audit_entries',
+  {
+    node: uuid('node').notNull(),
+    counter: count('counter').notNull(),
+    at: instant('at').notNull(),
+    kind: text('kind').notNull(),
+    body: text('body').notNull(),
+    mac: bytea('mac').notNull(),
+    agentId: uuid('agent_id'),
+    personId: uuid('person_id'),
+    intent: text('intent'),
+    jti: text('jti'),
+    expiresAt: instant('expires_at'),
+    dependsOn: text('depends_on').array(),
+    number: count('number'),
+    hash: bytea('hash'),
+  },
+  (table) => [primaryKey({ columns: [table.node, table.counter] })],
+);
+
+export const checkpoints = pgTable('checkpoints', {
+  number: count('number').primaryKey(),
+  hash: bytea('hash').notNull(),
+  at: instant('at').notNull().defaultNow(),
+  jws: text('jws').notNull(),
+});
+
+export const signingKeys = pgTable('signing_keys', {
+  kid: text('kid').primaryKey(),
+  algorithm: text('algorithm').$type<SigningAlgorithm>().notNull(),
+  publicJwk: jsonb('public_jwk').$type<PublicJwk>().notNull(),
+  privateKey: bytea('private_key').notNull(),
+  createdAt: createdAt(),
+  signsFrom: instant('signs_from').notNull(),
+  retiredAt: instant('retired_at'),
+  revokedAt: instant('revoked_at'),
+});
+
+export const adminTokens = pgTable('admin_tokens', {
+  hash: bytea('hash').primaryKey(),
+  name: text('name').notNull(),
+  createdAt: createdAt(),
+});
