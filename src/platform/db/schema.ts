@@ -28,7 +28,16 @@ const createdAt = () => instant('created_at').notNull().defaultNow();
 const updatedAt = () => instant('updated_at').notNull().defaultNow();
 const id = () => uuid('id').primaryKey().defaultRandom();
 
-export type DirectoryKind = 'okta' | 'entra' | 'onelogin' | 'jumpcloud' | 'ping' | 'google' | 'rippling' | 'authentik' | 'generic';
+export type DirectoryKind =
+  | 'okta'
+  | 'entra'
+  | 'onelogin'
+  | 'jumpcloud'
+  | 'ping'
+  | 'google'
+  | 'rippling'
+  | 'authentik'
+  | 'generic';
 export type AgentStatus = 'pending' | 'active' | 'suspended' | 'decommissioned';
 export type LatchReason = 'owner_lost' | 'expired';
 /** A public JWK as registered. */
