@@ -1,0 +1,227 @@
+import type { Command } from 'commander';
+import type { Query } from '../client.ts';
+import { collect, withExamples } from '../examples.ts';
+import { CliFailure, usage } from '../failure.ts';
+import { isRow, type Row } from '../json.ts';
+import { generateKeyFile, readPublicJwks } from '../key-file.ts';
+import { findAgentId, findPersonId } from '../lookup.ts';
+import { type Column, instantOf, textOf } from '../print.ts';
+import { openSession, type Session, showList, showOne } from '../session.ts';
+import { parseInstant } from '../time.ts';
+
+const statusStyles: Record<string, 'green' | 'yellow' | 'dim'> = {
+  active: 'green',
+  pending: 'yellow',
+  suspended: 'yellow',
+  decommissioned: 'dim',
+};
+
+const columns: Column[] = [
+  { title: 'ID', value: (row) => textOf(row.id), isKept: true },
+  { title: 'NAME', value: (row) => textOf(row.name) },
+  { title: 'STATUS', value: (row) => textOf(row.status), isKept: true, style: (text) => statusStyles[text] },
+  { title: 'LIVE', value: liveOf, style: (text) => (text === 'yes' ? 'green' : 'red') },
+  { title: 'OWNER', value: (row) => textOf(row.owner) },
+  { title: 'ENVIRONMENT', value: (row) => textOf(row.environment) },
+  { title: 'PARENT', value: (row) => textOf(row.parent) },
+  { title: 'EXPIRES', value: (row) => instantOf(row.expiresAt) },
+];
+
+/** Whether it gets tokens, and if not, which latches hold it. */
+function liveOf(row: Row): string {
+  const latches = Array.isArray(row.latches) ? row.latches.filter(isRow) : [];
+  const reasons = latches.map((latch) => textOf(latch.reason)).join(', ');
+  return reasons === '' ? textOf(row.live) : `${textOf(row.live)} (${reasons})`;
+}
+
+const pathOf = (id: string): string => `/agents/${encodeURIComponent(id)}`;
+
+/** `writ agents …`: an agent is named by its id, or by its name when only one has it. */
+export function addAgents(program: Command): void {
+  const agents = program
+    .command('agents')
+    .description('agents: non-human actors, each with an owner who answers for it');
+  addList(agents);
+  addGet(agents);
+  addCreate(agents);
+  addStateChanges(agents);
+  addTransfer(agents);
+}
+
+function addList(agents: Command): void {
+  interface Filters {
+    owner?: string;
+    status?: string;
+    environment?: string;
+    intent?: string;
+  }
+  withExamples(
+    agents
+      .command('list')
+      .description('list agents')
+      .option('--owner <person>', 'only those of this person (id or userName)')
+      .option('--status <status>', 'only pending, active, suspended or decommissioned ones')
+      .option('--environment <name>', 'only those of this environment')
+      .option('--intent <name>', 'only those that may use this intent')
+      .action(async (options: Filters, command: Command) => {
+        const session = openSession(command);
+        const query: Query = { ...options };
+        if (options.owner !== undefined) query.owner = await findPersonId(session, options.owner);
+        await showList(session, { path: '/agents', query, noun: 'agents', columns });
+      }),
+    ['writ agents list --owner maria@example.com', 'writ agents list --status suspended --json'],
+  );
+}
+
+function addGet(agents: Command): void {
+  withExamples(
+    agents
+      .command('get')
+      .description('show an agent')
+      .argument('<agent>', 'id or name')
+      .action(async (reference: string, _options: object, command: Command) => {
+        const session = openSession(command);
+        showOne(session, await session.client().get(pathOf(await findAgentId(session, reference))));
+      }),
+    ['writ agents get crm-triage'],
+  );
+  withExamples(
+    agents
+      .command('descendants')
+      .description('list the agents that this agent made, and theirs')
+      .argument('<agent>', 'id or name')
+      .action(async (reference: string, _options: object, command: Command) => {
+        const session = openSession(command);
+        const path = `${pathOf(await findAgentId(session, reference))}/descendants`;
+        await showList(session, { path, noun: 'descendants', columns });
+      }),
+    ['writ agents descendants crm-triage'],
+  );
+}
+
+interface CreateOptions {
+  name: string;
+  description?: string;
+  owner?: string;
+  directory?: string;
+  parent?: string;
+  environment: string;
+  project?: string;
+  expiresAt?: string;
+  intent?: string[];
+  jwks?: string;
+  secret?: boolean;
+  generateKey?: string;
+}
+
+function addCreate(agents: Command): void {
+  withExamples(
+    agents
+      .command('create')
+      .description('make an agent; it authenticates with one of --generate-key, --jwks, --secret')
+      .requiredOption('--name <name>', 'what people call it')
+      .requiredOption('--environment <name>', 'production, staging, …; an agent reaches only APIs of its own')
+      .option('--owner <person>', 'the person who answers for it (id or userName)')
+      .option('--directory <directory>', "the owner's directory, when the userName stands in several")
+      .option('--parent <agent>', 'make it a sub-agent, which inherits the owner (id or name); without --owner')
+      .option('--intent <name>', 'an intent it may use; may be repeated', collect)
+      .option('--description <text>', 'what it is for')
+      .option('--project <name>', 'the project it belongs to')
+      .option('--expires-at <when>', 'when it ends by itself: an instant, or a span such as 90d')
+      .option('--generate-key <file>', 'make an ES256 key here; the private JWK goes to this new file and nowhere else')
+      .option('--jwks <file>', 'its public keys, a JWK Set')
+      .option('--secret', 'let Writ make a client secret, shown once')
+      .action(async (options: CreateOptions, command: Command) => createAgent(openSession(command), options)),
+    [
+      'writ agents create --name crm-triage --owner maria@example.com --environment production \\\n      --intent crm.ticket_read --expires-at 90d --generate-key crm-triage.jwk',
+      'writ agents create --name crm-summary --parent crm-triage --environment production --secret',
+    ],
+  );
+}
+
+async function createAgent(session: Session, options: CreateOptions): Promise<void> {
+  const credentials = [options.jwks, options.secret, options.generateKey].filter((each) => each !== undefined);
+  if (credentials.length !== 1) throw usage('How will it authenticate? Give one of --generate-key, --jwks, --secret.');
+  if ((options.owner === undefined) === (options.parent === undefined)) {
+    throw usage('Who answers for it? Give --owner, or --parent for a sub-agent, which has the owner of its parent.');
+  }
+  const body: Row = {
+    name: options.name,
+    description: options.description ?? '',
+    environment: options.environment,
+    intents: options.intent ?? [],
+    ...(options.owner === undefined ? {} : { owner: ownerOf(options.owner, options.directory) }),
+    ...(options.parent === undefined ? {} : { parent: await findAgentId(session, options.parent) }),
+    ...(options.project === undefined ? {} : { project: options.project }),
+    ...(options.expiresAt === undefined ? {} : { expiresAt: parseInstant(options.expiresAt, new Date(), 'ahead') }),
+  };
+  const post = (credential: Row) => session.client().post('/agents', { ...body, credential });
+  if (options.generateKey === undefined) {
+    const made = await post(options.jwks === undefined ? { secret: true } : { jwks: readPublicJwks(options.jwks) });
+    return showOne(session, made, options.secret === true ? 'The client secret is not shown again.' : undefined);
+  }
+  session.client();
+  const key = await generateKeyFile(options.generateKey);
+  const made = await post({ jwks: key.jwks }).catch((error: unknown) => {
+    // When the agent may exist after all, its only key has to survive.
+    if (error instanceof CliFailure && error.outcomeUnknown) session.note(`The key stays in ${options.generateKey}.`);
+    else key.discard();
+    throw error;
+  });
+  showOne(
+    session,
+    made,
+    `The private key is in ${options.generateKey}, for this user alone. Now: writ token --client-id ${textOf(made.id)} --key ${options.generateKey} --resource <API>`,
+  );
+}
+
+/** The API takes a string, and `{directory, userName}` when the name stands in more than one directory. */
+const ownerOf = (owner: string, directory: string | undefined): unknown =>
+  directory === undefined ? owner : { directory, userName: owner };
+
+function addStateChanges(agents: Command): void {
+  const changes: [name: string, what: string][] = [
+    ['suspend', 'stop an agent and its descendants until somebody activates it'],
+    ['activate', 'let a suspended or pending agent work again; clears what holds it'],
+    ['decommission', 'end an agent and its descendants for good'],
+  ];
+  for (const [name, what] of changes) {
+    withExamples(
+      agents
+        .command(name)
+        .description(what)
+        .argument('<agent>', 'id or name')
+        .requiredOption('--reason <text>', 'why; goes to the audit log')
+        .action(async (reference: string, options: { reason: string }, command: Command) => {
+          const session = openSession(command);
+          const path = `${pathOf(await findAgentId(session, reference))}/${name}`;
+          showOne(session, await session.client().post(path, { reason: options.reason }));
+        }),
+      [`writ agents ${name} crm-triage --reason "ticket OPS-1201"`],
+    );
+  }
+}
+
+function addTransfer(agents: Command): void {
+  interface Options {
+    to: string;
+    directory?: string;
+    reason: string;
+  }
+  withExamples(
+    agents
+      .command('transfer')
+      .description('give an agent, with all its descendants, to another owner')
+      .argument('<agent>', 'id or name')
+      .requiredOption('--to <person>', 'the new owner (id or userName)')
+      .option('--directory <directory>', "the new owner's directory, when the userName stands in several")
+      .requiredOption('--reason <text>', 'why; goes to the audit log')
+      .action(async (reference: string, options: Options, command: Command) => {
+        const session = openSession(command);
+        const body = { owner: ownerOf(options.to, options.directory), reason: options.reason };
+        const path = `${pathOf(await findAgentId(session, reference))}/transfer`;
+        showOne(session, await session.client().post(path, body));
+      }),
+    ['writ agents transfer crm-triage --to joe@example.com --reason "Maria changed teams"'],
+  );
+}

@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import { withExamples } from '../examples.ts';
+import { findPersonId } from '../lookup.ts';
+import { instantOf, textOf } from '../print.ts';
+import { openSession, showList, showOne } from '../session.ts';
+
+/** `writ people …`: humans known from the directories; they are changed by SCIM alone. */
+export function addPeople(program: Command): void {
+  const people = program.command('people').description('people known from the directories');
+  withExamples(
+    people
+      .command('list')
+      .description('list people')
+      .action(async (_options: object, command: Command) =>
+        showList(openSession(command), {
+          path: '/people',
+          noun: 'people',
+          columns: [
+            { title: 'ID', value: (row) => textOf(row.id), isKept: true },
+            { title: 'USER NAME', value: (row) => textOf(row.userName) },
+            { title: 'NAME', value: (row) => textOf(row.displayName) },
+            {
+              title: 'ACTIVE',
+              value: (row) => textOf(row.active),
+              style: (text) => (text === 'yes' ? 'green' : 'red'),
+            },
+            { title: 'DIRECTORY', value: (row) => textOf(row.directory) },
+            { title: 'CREATED', value: (row) => instantOf(row.createdAt) },
+          ],
+        }),
+      ),
+    ['writ people list', "writ people list --json | jq -r '.[] | select(.active) | .userName'"],
+  );
+  withExamples(
+    people
+      .command('get')
+      .description('show a person, named by id or userName')
+      .argument('<person>')
+      .action(async (reference: string, _options: object, command: Command) => {
+        const session = openSession(command);
+        const id = await findPersonId(session, reference);
+        showOne(session, await session.client().get(`/people/${encodeURIComponent(id)}`));
+      }),
+    ['writ people get maria@example.com'],
+  );
+}
