@@ -1,0 +1,193 @@
+/**
+ * The connection to PostgreSQL: one pool for each process.
+ *
+ * With the database gone every call fails within 10 seconds, whichever way it went: refused, silent, half open, or a
+ * proxy that accepts and hangs up. The pool recovers by itself. Budget: connect 3 s, then at most 6.9 s of silence
+ * (`socket.ts`); the server's own `statement_timeout` is shorter, so a slow statement ends with a clean error first.
+ *
+ * `sql` and `db` share one postgres.js client, and drizzle changes its type parsers. Raw results therefore hold
+ * timestamps and dates as PostgreSQL's text (`2026-01-31 12:00:00.123456+00`), int8 and numeric as strings, jsonb
+ * parsed, bytea as Buffer. Raw parameters may be `Date`; for jsonb pass `JSON.stringify(value)`. Drizzle's columns of
+ * mode `date` are `Date` as ever.
+ */
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
+import postgres from 'postgres';
+import { guardTransactions } from './begin.ts';
+import { createSocketFactory } from './socket.ts';
+
+export type Sql = postgres.Sql;
+export type Db = PostgresJsDatabase & { $client: Sql };
+export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0];
+/** What a read needs: the pool, or the transaction it has to be part of. */
+export type Executor = Db | Tx;
+
+export interface Database {
+  db: Db;
+  sql: Sql;
+  /** Waits up to 5 seconds for what is running, then cuts it off. */
+  close(): Promise<void>;
+}
+
+export interface ConnectOptions {
+  /** `postgres://user:password@host:port/database?sslmode=…` */
+  url: string;
+  /** Connections at most; 10 by default. */
+  poolSize?: number;
+  applicationName?: string;
+}
+
+/** Session settings of every connection, in milliseconds. Explicit, so that a server's own defaults cannot weaken them. */
+const session = {
+  TimeZone: 'UTC',
+  DateStyle: 'ISO',
+  synchronous_commit: 'on',
+  statement_timeout: 6_000,
+  lock_timeout: 3_000,
+  idle_in_transaction_session_timeout: 9_000,
+  client_min_messages: 'warning',
+};
+
+/** How long `transaction` may take from the call to the commit, waiting for a free connection included. */
+const transactionMs = 9_000;
+
+const silent = (): void => {};
+
+/** Opens the pool. Nothing is sent before the first query, so this does not fail when the database is away. */
+export function connect({ url, poolSize = 10, applicationName = 'writ' }: ConnectOptions): Database {
+  const sockets = createSocketFactory({ silenceMs: 6_500, idleMs: 75_000 });
+  const options = {
+    max: poolSize,
+    connect_timeout: 3,
+    idle_timeout: 60,
+    max_lifetime: 1800,
+    // The default backs off for up to 20 s while a query waits behind it.
+    backoff: () => 0.1,
+    onnotice: silent,
+    connection: { ...session, application_name: applicationName },
+    socket: sockets,
+  };
+  const sql = guardTransactions(postgres(url, options));
+  const db: Db = drizzle({ client: sql });
+  acceptDates(sql);
+  return { db, sql, close: () => sql.end({ timeout: 5 }) };
+}
+
+/** Drizzle makes the date serializers pass values through, so that a `Date` in a raw query would throw. */
+function acceptDates(sql: Sql): void {
+  for (const oid of [1082, 1114, 1184]) {
+    sql.options.serializers[oid] = (value: unknown) => (value instanceof Date ? value.toISOString() : value);
+  }
+}
+
+/**
+ * Runs `fn` in one transaction: all of it is committed, or nothing. Rejects with an outage (`isOutage`) when it has not
+ * finished after 9 seconds; a transaction that is late never commits after that, unless its COMMIT was already sent.
+ */
+export async function transaction<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
+  const late = { is: false };
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      late.is = true;
+      reject(new DatabaseTimeout());
+    }, transactionMs);
+  });
+  const work = db.transaction(async (tx) => {
+    if (late.is) throw new DatabaseTimeout();
+    const result = await fn(tx);
+    if (late.is) throw new DatabaseTimeout();
+    return result;
+  });
+  try {
+    return await Promise.race([work, deadline]);
+  } finally {
+    clearTimeout(timer);
+    work.catch(silent);
+  }
+}
+
+class DatabaseTimeout extends Error {
+  override readonly name = 'DatabaseTimeout';
+  readonly code = 'CONNECT_TIMEOUT';
+  constructor() {
+    super(`the transaction was not finished after ${transactionMs} ms`);
+  }
+}
+
+const unreachable = new Set([
+  'CONNECT_TIMEOUT',
+  'CONNECTION_CLOSED',
+  'CONNECTION_ENDED',
+  'CONNECTION_DESTROYED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOENT', // a unix socket that is not there
+  'EADDRNOTAVAIL',
+]);
+
+/** SQLSTATE classes and codes that mean: ask again later, nothing was decided. */
+const outageClasses = new Set(['08', '53', '57', '58', 'XX']);
+const outageStates = new Set([
+  '55P03', // lock_not_available
+  '40001', // serialization_failure
+  '40P01', // deadlock_detected
+  '25006', // read_only_sql_transaction: a standby, or a primary that was demoted
+  '25P03', // idle_in_transaction_session_timeout
+  '25P04', // transaction_timeout
+  '3D000', // no such database: not created yet, or restored at this moment
+  '28P01', // our own password is refused: an operator's matter, not the caller's
+  '28000',
+]);
+
+function* causes(error: unknown): Generator<object> {
+  let current = error;
+  for (let depth = 0; depth < 10 && typeof current === 'object' && current !== null; depth++) {
+    yield current;
+    if (current instanceof AggregateError) yield* causes(current.errors[0]);
+    current = 'cause' in current ? current.cause : undefined;
+  }
+}
+
+const stringOf = (value: object, key: string): string | undefined => {
+  const member: unknown = Reflect.get(value, key);
+  return typeof member === 'string' ? member : undefined;
+};
+
+/** The five-character SQLSTATE of the first error in the chain of causes that came from PostgreSQL. */
+export function sqlState(error: unknown): string | undefined {
+  for (const cause of causes(error)) {
+    const code = stringOf(cause, 'code');
+    // `severity` tells a server's answer from a system error of five letters, such as EPIPE.
+    if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && ('severity' in cause || /^\d/.test(code))) return code;
+  }
+  return undefined;
+}
+
+/** The constraint that a write broke, if that is what the error is about. */
+export function constraintName(error: unknown): string | undefined {
+  for (const cause of causes(error)) {
+    const name = stringOf(cause, 'constraint_name');
+    if (name !== undefined) return name;
+  }
+  return undefined;
+}
+
+/** True when the database could not answer, so that the caller has to be told 503 and never 4xx. Looks through causes. */
+export function isOutage(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state !== undefined) return outageStates.has(state) || outageClasses.has(state.slice(0, 2));
+  for (const cause of causes(error)) {
+    const code = stringOf(cause, 'code');
+    if (code !== undefined && unreachable.has(code)) return true;
+  }
+  return false;
+}
