@@ -1,0 +1,105 @@
+/**
+ * The audit log: what happened, to whom, on whose behalf, by which request. An act and its entry are one transaction:
+ * no entry, no act.
+ *
+ * Owns `audit_nodes`, `audit_entries` and `checkpoints`. Invariants:
+ * - each node's counter is gapless: the number is taken by updating the node's row, whose lock is held until the commit,
+ *   so an entry that was rolled back gives its number back, and a node's entries become visible in their order;
+ * - an entry is complete when it is inserted (body and MAC) and is never changed, but for `number` and `hash`, which the
+ *   sealer sets once (`seal-chain.ts`);
+ * - nothing is ever deleted.
+ */
+import { type SQL, sql } from 'drizzle-orm';
+import type { TransactionSql } from 'postgres';
+import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
+import { auditNodes } from '../../platform/db/schema.ts';
+import { type Act, type AuditEvent, type AuditNode, type AuditRow, compose } from './compose.ts';
+
+export type { Act, AuditBody, AuditEvent, AuditKind, AuditNode, Decision } from './compose.ts';
+
+/** One thing to record, and who did it. */
+export interface AuditRecord {
+  act: Act;
+  event: AuditEvent;
+}
+
+/** Makes the node known to the log. Once, at its start, before it appends. */
+export async function enlist(db: Db, node: AuditNode): Promise<void> {
+  await db.insert(auditNodes).values({ node: node.id }).onConflictDoNothing();
+}
+
+/**
+ * Appends one entry for each event, in the caller's transaction; given the pool, in a transaction of its own. Holds the
+ * node's row from here to the commit, so it comes after everything else but the feed.
+ */
+export async function append(executor: Executor, act: Act, events: readonly AuditEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  if ('$client' in executor) return transaction(executor, (tx) => append(tx, act, events));
+  await write(
+    runnerOf(executor),
+    events.map((event) => ({ act, event })),
+  );
+}
+
+/** The same inside a transaction of the driver, for acts of many callers at once. Two statements, however many. */
+export async function appendRows(tx: TransactionSql, records: readonly AuditRecord[]): Promise<void> {
+  await write((text, parameters) => tx.unsafe(text, [...parameters], { prepare: true }), records);
+}
+
+type Parameter = string | number | (string | number | null)[];
+type Run = (text: string, parameters: readonly Parameter[]) => Promise<Iterable<object>>;
+
+/** Runs a text with `$1`, `$2`, … in this order, each once, through drizzle. */
+function runnerOf(tx: Tx): Run {
+  return (text, parameters) => {
+    const pieces = text.split(/\$\d+/).flatMap((piece, index): SQL[] => {
+      const raw = sql.raw(piece);
+      return index === 0 ? [raw] : [sql`${sql.param(parameters[index - 1])}`, raw];
+    });
+    return tx.execute(sql.join(pieces));
+  };
+}
+
+const takeNumbers = `
+  update audit_nodes set counter = counter + $1::int where node = $2::uuid
+  returning counter::text as counter, floor(extract(epoch from clock_timestamp()) * 1000)::text as at`;
+
+const insertRows = `
+  insert into audit_entries
+    (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)
+  select node, counter, at, kind, body, decode(mac, 'hex'), agent_id, person_id, intent, jti, expires_at,
+    case when depends_on is not null then array(select jsonb_array_elements_text(depends_on::jsonb)) end
+  from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[],
+    $9::text[], $10::text[], $11::timestamptz[], $12::text[])
+    as e (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)`;
+
+async function write(run: Run, records: readonly AuditRecord[]): Promise<void> {
+  // In a process there is one node; the order is for whoever has several.
+  const nodes = Map.groupBy(records, ({ act }) => act.node.id);
+  for (const [node, own] of [...nodes].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const [taken] = await run(takeNumbers, [own.length, node]);
+    if (taken === undefined) throw new Error(`audit node ${node} is not enlisted`);
+    const first = Number(Reflect.get(taken, 'counter')) - own.length + 1;
+    const at = new Date(Number(Reflect.get(taken, 'at')));
+    const rows = own.map(({ act, event }, index) => compose(act, first + index, at, event));
+    await run(insertRows, toParameters(rows));
+  }
+}
+
+function toParameters(rows: readonly AuditRow[]): Parameter[] {
+  const column = (read: (row: AuditRow) => string | number | null) => rows.map(read);
+  return [
+    column((row) => row.node),
+    column((row) => row.counter),
+    column((row) => row.at.toISOString()),
+    column((row) => row.kind),
+    column((row) => row.body),
+    column((row) => row.mac.toString('hex')),
+    column((row) => row.agentId),
+    column((row) => row.personId),
+    column((row) => row.intent),
+    column((row) => row.jti),
+    column((row) => row.expiresAt?.toISOString() ?? null),
+    column((row) => row.dependsOn && JSON.stringify(row.dependsOn)),
+  ];
+}
