@@ -1,0 +1,148 @@
+/**
+ * What the feed has said, and how long ago. Owns: the highest epoch of each subject, the dead keys, the number of the last
+ * event applied, and staleness. Invariants: an epoch never falls but by a snapshot; staleness shrinks only when the feed
+ * says that it was read up to a number that is applied here; what is not understood is never skipped (it throws, and the
+ * connection ends). Knows no network.
+ */
+
+import type { FeedHeartbeat, FeedRevocation, FeedSnapshot } from '../../protocol.ts';
+import type { StreamEvent } from './event-stream.ts';
+import { isObject } from './http.ts';
+import { longestTokenLife } from './token.ts';
+
+export interface Revocations {
+  /** Applies one event of the feed. Throws when it cannot be understood, or shows that others are missing. */
+  apply(event: StreamEvent): void;
+  /** Number of the last event applied; `undefined` before the first snapshot. */
+  appliedSeq(): number | undefined;
+  /** Seconds since the feed was known to be complete here; `Infinity` before the first snapshot. */
+  staleness(): number;
+  isKeyDead(kid: string): boolean;
+  /** Whether the token, or anything it depends on, has ended. */
+  isRevoked(jti: string, epochs: readonly (readonly [subject: string, epoch: number])[]): boolean;
+}
+
+/** Seconds. Twice the longest life: room for a clock of this machine that is behind, at some kilobytes. */
+const retentionSeconds = 2 * longestTokenLife;
+/** Beyond this the feed counts as unreadable, so that requests are refused and memory is not exhausted. */
+const maxSubjects = 1_000_000;
+
+/** An event that cannot be understood, or shows that one before it never came. Only a snapshot mends that. */
+export class UnusableEventError extends Error {
+  override readonly name = 'UnusableEventError';
+}
+
+export function createRevocations(options: { monotonic: () => number }): Revocations {
+  // Insertion order is age: an entry is removed and added again when it rises, and the oldest are dropped from the front.
+  let epochs = new Map<string, { epoch: number; seenAt: number }>();
+  let deadKeys = new Set<string>();
+  let seq: number | undefined;
+  let readAt: number | undefined;
+
+  function raise(subject: string, epoch: number): void {
+    const known = epochs.get(subject);
+    const highest = known && known.epoch > epoch ? known.epoch : epoch;
+    epochs.delete(subject);
+    epochs.set(subject, { epoch: highest, seenAt: options.monotonic() });
+    if (epochs.size > maxSubjects) throw new RangeError('The feed names more subjects than can be held');
+  }
+
+  function dropOld(): void {
+    const oldest = options.monotonic() - retentionSeconds * 1000;
+    for (const [subject, { seenAt }] of epochs) {
+      if (seenAt >= oldest) return;
+      epochs.delete(subject);
+    }
+  }
+
+  function applySnapshot(snapshot: FeedSnapshot): void {
+    if (snapshot.revocations.length > maxSubjects) throw new RangeError('The snapshot is larger than can be held');
+    epochs = new Map();
+    for (const { subject, epoch } of snapshot.revocations) raise(subject, epoch);
+    deadKeys = new Set(snapshot.keys);
+    seq = snapshot.seq;
+    readAt = options.monotonic();
+  }
+
+  function applyRevocation(revocation: FeedRevocation): void {
+    if (seq === undefined) throw new UnusableEventError('A revocation came before any snapshot');
+    if ('kid' in revocation) deadKeys.add(revocation.kid);
+    else raise(revocation.subject, revocation.epoch);
+    seq = Math.max(seq, revocation.seq);
+  }
+
+  /**
+   * Staleness counts from the instant at which the heartbeat came in, on this machine's monotonic clock. The read it
+   * speaks of was earlier by the time of transit, but how much earlier could only be told by comparing two machines'
+   * clocks, and a clock that is off by a minute would then hide a minute of revocations or refuse every write. Transit is
+   * short whenever heartbeats keep coming, and when they stop the connection is dropped after a few seconds.
+   */
+  function applyHeartbeat(heartbeat: FeedHeartbeat): void {
+    if (seq === undefined || heartbeat.seq > seq) throw new UnusableEventError('The feed is ahead of what it has sent');
+    readAt = options.monotonic();
+    dropOld();
+  }
+
+  return {
+    apply(event) {
+      if (event.name === 'snapshot') applySnapshot(parseSnapshot(event.data));
+      else if (event.name === 'revocation') applyRevocation(parseRevocation(event.data));
+      else if (event.name === 'heartbeat') applyHeartbeat(parseHeartbeat(event.data));
+    },
+    appliedSeq: () => seq,
+    staleness: () =>
+      readAt === undefined ? Number.POSITIVE_INFINITY : Math.max(0, (options.monotonic() - readAt) / 1000),
+    isKeyDead: (kid) => deadKeys.has(kid),
+    isRevoked(jti, depends) {
+      if (epochs.has(jti)) return true;
+      for (const [subject, epoch] of depends) {
+        const known = epochs.get(subject);
+        if (known && known.epoch > epoch) return true;
+      }
+      return false;
+    },
+  };
+}
+
+function parseJson(data: string): unknown {
+  try {
+    return JSON.parse(data);
+  } catch (cause) {
+    throw new UnusableEventError('The feed sent an event that is not JSON', { cause });
+  }
+}
+
+function parseSnapshot(data: string): FeedSnapshot {
+  const value = parseJson(data);
+  if (
+    !isObject(value) ||
+    !isSeq(value.seq) ||
+    !Array.isArray(value.revocations) ||
+    !value.revocations.every(isSubjectEpoch) ||
+    !Array.isArray(value.keys) ||
+    !value.keys.every((kid) => typeof kid === 'string')
+  ) {
+    throw new UnusableEventError('The feed sent a snapshot that cannot be read');
+  }
+  return value as unknown as FeedSnapshot;
+}
+
+function parseRevocation(data: string): FeedRevocation {
+  const value = parseJson(data);
+  if (!isObject(value) || !isSeq(value.seq) || !(typeof value.kid === 'string' || isSubjectEpoch(value))) {
+    throw new UnusableEventError('The feed sent a revocation that cannot be read');
+  }
+  return value as unknown as FeedRevocation;
+}
+
+function parseHeartbeat(data: string): FeedHeartbeat {
+  const value = parseJson(data);
+  if (!isObject(value) || !isSeq(value.seq))
+    throw new UnusableEventError('The feed sent a heartbeat that cannot be read');
+  return value as unknown as FeedHeartbeat;
+}
+
+const isSeq = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+const isSubjectEpoch = (value: unknown): value is { subject: string; epoch: number } =>
+  isObject(value) && typeof value.subject === 'string' && value.subject !== '' && isSeq(value.epoch);
