@@ -45,7 +45,8 @@ export function readConfig(env: Environment): Config {
 
   const port = readInteger(read, 'PORT', { fallback: 8080, least: 0, most: 65535 }, problems);
   const issuer = readIssuer(read('WRIT_ISSUER'), port, problems);
-  const isLocal = issuer !== undefined && isLoopback(issuer.hostname);
+  // Without a given issuer it is localhost, whatever else is wrong.
+  const isLocal = read('WRIT_ISSUER') === undefined || (issuer !== undefined && isLoopback(issuer.hostname));
   const kek = readKek(read('WRIT_KEK'), isLocal, problems);
   const adminToken = readToken(read, 'WRIT_ADMIN_TOKEN', isLocal ? 16 : 32, problems);
   const metricsToken = readToken(read, 'WRIT_METRICS_TOKEN', 16, problems);

@@ -1,0 +1,48 @@
+import type { Sql } from './client.ts';
+
+export class UnsafeDatabaseError extends Error {
+  override readonly name = 'UnsafeDatabaseError';
+}
+
+interface Facts {
+  fsync: string;
+  full_page_writes: string;
+  synchronous_commit: string;
+  version: string;
+  in_recovery: boolean;
+  read_only: string;
+  encoding: string;
+}
+
+/**
+ * Refuses a database on which a commit is not a promise: a token would be out whose audit record, or a leaver's
+ * answer be sent whose offboarding, is lost with the power. Throws with every reason and what to do.
+ */
+export async function refuseUnsafe(sql: Sql): Promise<void> {
+  const [facts] = await sql<Facts[]>`
+    select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes,
+           current_setting('synchronous_commit') as synchronous_commit, current_setting('server_version_num') as version,
+           pg_is_in_recovery() as in_recovery, current_setting('transaction_read_only') as read_only,
+           current_setting('server_encoding') as encoding`;
+  if (facts === undefined) throw new UnsafeDatabaseError('the database did not say how it is set up');
+  const reasons = findReasons(facts);
+  if (reasons.length === 0) return;
+  throw new UnsafeDatabaseError(
+    `Writ does not run on this database:\n${reasons.map((reason) => `  - ${reason}`).join('\n')}`,
+  );
+}
+
+function findReasons(facts: Facts): string[] {
+  const reasons: string[] = [];
+  if (Number(facts.version) < 140000) reasons.push('it is older than PostgreSQL 14: upgrade it');
+  if (facts.fsync !== 'on') reasons.push('fsync is off: set fsync = on in postgresql.conf');
+  if (facts.full_page_writes !== 'on') reasons.push('full_page_writes is off: set full_page_writes = on');
+  if (facts.synchronous_commit === 'off') {
+    reasons.push('synchronous_commit is off: remove it from DATABASE_URL, or from the role’s and database’s settings');
+  }
+  if (facts.in_recovery) reasons.push('it is a standby: point DATABASE_URL at the primary');
+  else if (facts.read_only === 'on') reasons.push('it is read-only: remove default_transaction_read_only');
+  if (facts.encoding !== 'UTF8')
+    reasons.push(`its encoding is ${facts.encoding}: create the database with encoding UTF8`);
+  return reasons;
+}
