@@ -36,7 +36,7 @@ export interface FeedOptions {
   heartbeatMs?: number;
   /** The feed is read at least this often, notified or not; 250 by default. */
   pollMs?: number;
-  /** What may wait for one slow connection; 256 KiB by default, some 2,000 revocations. */
+  /** What may wait for one slow connection before it is cut off; 256 KiB by default, some 2,000 revocations. */
   bufferBytes?: number;
 }
 
@@ -71,10 +71,8 @@ export function createFeed(options: FeedOptions): Feed {
     pollMs: options.pollMs ?? 250,
     heartbeatMs: Math.min(options.heartbeatMs ?? 1_000, 1_000),
     onEntries(entries) {
-      for (const entry of entries) {
-        const frame = encodeRevocation(entry);
-        for (const stream of streams.keys()) stream.sendRevocation(entry.seq, frame);
-      }
+      const batch = entries.map((entry) => ({ seq: entry.seq, frame: encodeRevocation(entry) }));
+      for (const stream of [...streams.keys()]) stream.sendRevocations(batch);
     },
     onHeartbeat(heartbeat) {
       const frame = encodeEvent('heartbeat', heartbeat);

@@ -11,9 +11,16 @@ export function encodeEvent(event: string, data: object, id?: number): Uint8Arra
 
 export const encodeRevocation = (entry: FeedRevocation): Uint8Array => encodeEvent('revocation', entry, entry.seq);
 
+/** A revocation ready to be sent; one frame serves all streams. */
+export interface SeqFrame {
+  seq: number;
+  frame: Uint8Array;
+}
+
 export interface FrameQueue {
-  /** Adds one; false when that is more than may wait. */
-  push(frame: Uint8Array): boolean;
+  push(frame: Uint8Array): void;
+  /** Whether as much waits as may wait. */
+  isFull(): boolean;
   /** Puts frames in front that are not counted: what a verifier has to get before it can follow. */
   lead(frames: readonly Uint8Array[]): void;
   /** Sets the one heartbeat that leaves after everything else; an older one that still waits is worth nothing. */
@@ -38,8 +45,8 @@ export function createFrameQueue(maxBytes: number): FrameQueue {
     push(frame) {
       bytes += frame.length;
       frames.push(frame);
-      return bytes <= maxBytes;
     },
+    isFull: () => bytes >= maxBytes,
     lead(first) {
       frames = [...first, ...frames];
     },

@@ -5,20 +5,24 @@
  * none left out: where that cannot be kept (too much waits, a gap) the stream is cut, and the verifier resumes by
  * `Last-Event-ID`.
  */
-import { createFrameQueue } from './frames.ts';
+import { createFrameQueue, type SeqFrame } from './frames.ts';
 
 export interface EventStream {
   readonly body: ReadableStream<Uint8Array>;
   /** Sends what was missed, up to `seq`, and goes live. */
   start(missed: readonly Uint8Array[], seq: number): void;
-  sendRevocation(seq: number, frame: Uint8Array): void;
+  /**
+   * Sends what was read at once. Whether too much waits is asked before, never within: the connection has had no turn
+   * to take anything while a large batch is handed over.
+   */
+  sendRevocations(batch: readonly SeqFrame[]): void;
   sendHeartbeat(seq: number, frame: Uint8Array): void;
   /** Ends the stream in good order; what still waits is dropped. */
   end(): void;
 }
 
 export interface EventStreamOptions {
-  /** Live events waiting for this connection, in bytes at most. */
+  /** When this many bytes of live events wait for the connection, the next batch cuts it off. */
   bufferBytes: number;
   /** Called once, however the stream ends. */
   onEnd: () => void;
@@ -28,7 +32,7 @@ export interface EventStreamOptions {
 
 export function createEventStream({ bufferBytes, onEnd, cut }: EventStreamOptions): EventStream {
   const pipe = createPipe(bufferBytes, onEnd);
-  let held: { seq: number; frame: Uint8Array }[] = [];
+  let held: SeqFrame[] = [];
   let heldBytes = 0;
   /** The last number that was sent; undefined while catching up. */
   let last: number | undefined;
@@ -39,33 +43,45 @@ export function createEventStream({ bufferBytes, onEnd, cut }: EventStreamOption
     cut();
   }
 
-  function hold(seq: number, frame: Uint8Array): void {
-    held.push({ seq, frame });
-    heldBytes += frame.length;
-    if (heldBytes > bufferBytes) abandon();
+  function hold(batch: readonly SeqFrame[]): void {
+    if (heldBytes >= bufferBytes) {
+      abandon();
+      return;
+    }
+    for (const event of batch) {
+      held.push(event);
+      heldBytes += event.frame.length;
+    }
   }
 
-  function append(seq: number, frame: Uint8Array, sent: number): void {
-    if (pipe.isEnded() || seq <= sent) return;
+  function append(batch: readonly SeqFrame[], sent: number): void {
+    let seq = sent;
+    for (const event of batch) {
+      if (event.seq <= seq) continue;
+      if (event.seq !== seq + 1) {
+        abandon();
+        return;
+      }
+      pipe.queue.push(event.frame);
+      seq = event.seq;
+    }
     last = seq;
-    if (seq !== sent + 1 || !pipe.queue.push(frame)) abandon();
+    pipe.flush();
   }
 
   return {
     body: pipe.body,
     start(missed, seq) {
-      const waiting = held;
-      held = [];
-      last = seq;
-      pipe.queue.lead(missed);
-      for (const event of waiting) append(event.seq, event.frame, last);
-      pipe.flush();
-    },
-    sendRevocation(seq, frame) {
       if (pipe.isEnded()) return;
-      if (last === undefined) return hold(seq, frame);
-      append(seq, frame, last);
-      pipe.flush();
+      pipe.queue.lead(missed);
+      append(held, seq);
+      held = [];
+    },
+    sendRevocations(batch) {
+      if (pipe.isEnded()) return;
+      if (last === undefined) hold(batch);
+      else if (pipe.queue.isFull()) abandon();
+      else append(batch, last);
     },
     sendHeartbeat(seq, frame) {
       // A heartbeat of a read that is older than the snapshot says nothing new; the next one follows within a second.
