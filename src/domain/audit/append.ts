@@ -67,10 +67,10 @@ const takeNumbers = `
 const insertRows = `
   insert into audit_entries
     (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)
-  select node, counter, at, kind, body, decode(mac, 'hex'), agent_id, person_id, intent, jti, expires_at,
+  select node, counter, at::timestamptz, kind, body, decode(mac, 'hex'), agent_id, person_id, intent, jti, expires_at::timestamptz,
     case when depends_on is not null then array(select jsonb_array_elements_text(depends_on::jsonb)) end
-  from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[],
-    $9::text[], $10::text[], $11::timestamptz[], $12::text[])
+  from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[],
+    $9::text[], $10::text[], $11::text[], $12::text[])
     as e (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)`;
 
 async function write(run: Run, records: readonly AuditRecord[]): Promise<void> {

@@ -175,6 +175,9 @@ function hold(pair: KeyPair, row: { signsFrom: Date; retiredAt: Date | null; rev
   };
 }
 
+/** Tells all nodes, once the transaction is committed, to read the keys again. */
+export const announceKeys = (tx: Tx) => tx.execute(sql`select pg_notify(${keysChannel}, '')`);
+
 /** Everybody who changes keys holds this until the end of their transaction; read the keys in a later statement. */
 export const lockKeys = (tx: Tx) =>
   tx.execute(sql`select pg_advisory_xact_lock(hashtextextended('writ:signing-keys', 0))`);
@@ -222,8 +225,9 @@ function oneAtATime(work: () => Promise<void>): { run(): Promise<void>; idle(): 
     return mine;
   };
   const run = (): Promise<void> => {
+    if (next !== undefined) return next;
     if (running === undefined) return start();
-    next ??= running
+    next = running
       .catch(() => {})
       .then(() => {
         next = undefined;
