@@ -1,0 +1,126 @@
+/**
+ * May this agent do this task at this API? Pure: the agent, the catalogue and the request in; a proposal or a refusal
+ * out. Nothing is issued on a proposal alone: it still has to pass the owner's lock (domain/tokens/commit.ts).
+ */
+
+import { type AgentIntent, type AgentIntentRequest, agentIntentType } from '../../protocol.ts';
+import { judge, type PolicyId } from '../policy/rules.ts';
+import { type Ask, type AskParameters, readAsk } from './ask.ts';
+import type { Api, Catalogue, Intent } from './catalogue.ts';
+import { type Grant, isRefusal, narrow, type Refusal } from './narrow.ts';
+
+/** What deciding needs to know of the acting agent. */
+export interface Asker {
+  id: string;
+  environment: string;
+  /** Ids of the intents it holds a standing grant for. */
+  intentIds: ReadonlySet<string>;
+}
+
+export interface Proposal {
+  readonly api: Api;
+  readonly grant: Grant;
+  /** Names of the intents that are granted whole: what a verifier that reads only `scope` may rely on. */
+  readonly scope: string;
+  /** Present when exactly one intent was granted. */
+  readonly taskIntent: string | undefined;
+  readonly policies: readonly PolicyId[];
+}
+
+/** A refusal, with what is known of the request for the record. */
+export interface Denial {
+  readonly refusal: Refusal;
+  readonly policies: readonly PolicyId[];
+  readonly api?: Api;
+  readonly asked?: readonly AgentIntentRequest[];
+}
+
+export const isDenial = (value: object): value is Denial => 'refusal' in value;
+
+/** An intent as an authority: all of it, wherever it may be done in the agent's own environment. */
+const wholeOf = (intent: Intent, environment: string, catalogue: Catalogue): AgentIntent => ({
+  type: agentIntentType,
+  task_intent: intent.taskIntent,
+  actions: intent.actions,
+  locations: intent.apis.filter((identifier) => catalogue.apis.get(identifier)?.environment === environment),
+  datatypes: intent.datatypes,
+});
+
+/** Whether `detail` is all that the catalogue knows of its intent at this audience. */
+const isWhole = (detail: AgentIntent, intent: Intent | undefined): boolean =>
+  intent !== undefined &&
+  detail.identifier === undefined &&
+  intent.actions.every((action) => detail.actions.includes(action)) &&
+  intent.datatypes.every((datatype) => detail.datatypes.includes(datatype));
+
+/** Scope and `task_intent` of a grant. */
+export function describeGrant(grant: Grant, catalogue: Catalogue): { scope: string; taskIntent: string | undefined } {
+  const names = [...new Set(grant.details.map((detail) => detail.task_intent))];
+  const whole = names.filter((name) =>
+    grant.details.some((detail) => detail.task_intent === name && isWhole(detail, catalogue.intents.get(name))),
+  );
+  return { scope: whole.join(' '), taskIntent: names.length === 1 ? names[0] : undefined };
+}
+
+/** The first asked intent that is unknown, or that the agent has no standing grant for. */
+function findUngranted(ask: Ask, agent: Asker, catalogue: Catalogue): Refusal | undefined {
+  for (const { task_intent: name } of ask.asked) {
+    const intent = catalogue.intents.get(name);
+    if (intent === undefined) {
+      return { reason: 'intent_unknown', by: ask.by, intent: name, explanation: `the catalogue has no intent ${name}` };
+    }
+    if (!agent.intentIds.has(intent.id)) {
+      const explanation = `this agent has no grant for ${name}`;
+      return { reason: 'intent_not_granted', by: ask.by, intent: name, explanation };
+    }
+  }
+  return undefined;
+}
+
+const explanations = {
+  environment_mismatch: 'the agent and the API live in different environments',
+  intent_required: 'in production a request names its task in authorization_details or scope',
+  approval_required: 'a write action needs a live approval by a human, and this agent has none',
+} as const;
+
+/** Decides a request by the agent's own standing grants (client credentials). */
+export function decide(agent: Asker, parameters: AskParameters, catalogue: Catalogue): Proposal | Denial {
+  const ask = readAsk(parameters, catalogue);
+  if (isRefusal(ask)) return { refusal: ask, policies: [] };
+  const { api } = ask;
+  const deny = (refusal: Refusal, policies: readonly PolicyId[] = []): Denial => ({ refusal, policies, api, asked });
+  const standing = [...catalogue.intents.values()].filter((intent) => agent.intentIds.has(intent.id));
+  const named = ask.asked.length > 0;
+  // No task named: the agent's read-only intents at that API.
+  const asked: readonly AgentIntentRequest[] = named
+    ? ask.asked
+    : standing
+        .filter((intent) => intent.risk === 'read' && intent.apis.includes(api.identifier))
+        .map((intent) => ({ type: agentIntentType, task_intent: intent.taskIntent }));
+  const facts = { agent, api, named, writesApproved: false };
+
+  const walls = judge({ ...facts, details: [] });
+  if (!walls.allow)
+    return deny({ reason: walls.refusal, by: ask.by, explanation: explanations[walls.refusal] }, walls.reason);
+  const ungranted = findUngranted(ask, agent, catalogue);
+  if (ungranted !== undefined) return deny(ungranted);
+  if (asked.length === 0) {
+    return deny({
+      reason: 'intent_not_granted',
+      by: 'resource',
+      explanation: 'this agent has no read-only intent at this API',
+    });
+  }
+  const authority = standing.map((intent) => wholeOf(intent, agent.environment, catalogue));
+  const grant = narrow(authority, asked, api.identifier, { reason: 'details_exceed_intent', by: ask.by });
+  if (isRefusal(grant)) return deny(grant);
+  const verdict = judge({ ...facts, details: grant.details });
+  if (!verdict.allow) {
+    const about = verdict.intent === undefined ? {} : { intent: verdict.intent };
+    return deny(
+      { reason: verdict.refusal, by: ask.by, explanation: explanations[verdict.refusal], ...about },
+      verdict.reason,
+    );
+  }
+  return { api, grant, ...describeGrant(grant, catalogue), policies: verdict.reason };
+}

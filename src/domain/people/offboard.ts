@@ -1,0 +1,78 @@
+/**
+ * Offboarding: what happens when a person leaves, in the transaction that records it.
+ *
+ * One lock covers the whole tree of everything that acts in the person's name, and one row of the feed ends all of its
+ * tokens: each carries the epoch of its owner. The agents are latched (`owner_lost`), so that nothing revives when the
+ * person returns; the receipt names them. Either all of this is committed before the IdP gets its answer, or nothing.
+ */
+import { sql } from 'drizzle-orm';
+import type { Executor, Tx } from '../../platform/db/client.ts';
+import { offboardings } from '../../platform/db/schema.ts';
+import { latchOwnedBy } from '../agents/lifecycle.ts';
+import { type Act, append } from '../audit/append.ts';
+import { revoke } from '../revocation/revoke.ts';
+
+export interface Leaver {
+  id: string;
+  directoryId: string;
+  userName: string;
+}
+
+export interface LeaverRequest {
+  /** How the directory said it: `PATCH`, `PUT`, `DELETE`. */
+  method: string;
+  requestedAt: Date;
+}
+
+/** Tokens that had not expired by themselves: those of the owner's agents, and those that depend on the owner by exchange. */
+async function countUnexpired(tx: Tx, personId: string): Promise<number> {
+  const [row] = await tx.execute<{ count: number }>(sql`
+    select count(*)::int as count from audit_entries
+    where expires_at > clock_timestamp() and kind in ('token.issued', 'token.exchanged')
+      and (person_id = ${personId}::uuid or depends_on @> array[${personId}]::text[])`);
+  return row?.count ?? 0;
+}
+
+/**
+ * Stops everything that acts in the name of `person`. To be called once for each departure, inside the transaction that
+ * made the person inactive, after `lockOwners(tx, [person.id])`, and as its last call.
+ *
+ * @returns the id of the receipt
+ */
+export async function offboard(tx: Tx, act: Act, person: Leaver, request: LeaverRequest): Promise<{ id: string }> {
+  const agents = await latchOwnedBy(tx, person.id);
+  const tokensUnexpired = await countUnexpired(tx, person.id);
+  await append(tx, act, [
+    {
+      kind: 'person.offboarded',
+      outcome: 'done',
+      person: person.id,
+      details: { userName: person.userName, method: request.method, agents: agents.length, tokensUnexpired },
+    },
+  ]);
+  const seq = await revoke(tx, [{ id: person.id }]);
+  const [receipt] = await tx
+    .insert(offboardings)
+    .values({
+      personId: person.id,
+      directoryId: person.directoryId,
+      userName: person.userName,
+      method: request.method,
+      requestId: act.requestId,
+      agents,
+      tokensUnexpired,
+      requestedAt: request.requestedAt,
+      committedAt: sql`clock_timestamp()`,
+      seq,
+    })
+    .returning({ id: offboardings.id });
+  if (receipt === undefined) throw new Error('the receipt was not written');
+  return receipt;
+}
+
+/** The receipt of the person's last departure: what an IdP's repeated request is answered with. */
+export async function latestOffboarding(executor: Executor, personId: string): Promise<{ id: string } | undefined> {
+  const [row] = await executor.execute<{ id: string }>(sql`
+    select id from offboardings where person_id = ${personId}::uuid order by committed_at desc limit 1`);
+  return row;
+}

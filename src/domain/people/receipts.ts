@@ -1,0 +1,121 @@
+/**
+ * Receipts of offboardings: who left, by which request of which directory, what stopped, and when each verifier had
+ * applied it. The JWS says the same and is verified offline with the published keys; it is made when it is asked for,
+ * so that it holds the acknowledgements that have come in by then.
+ */
+import { and, desc, eq, lt, or, sql } from 'drizzle-orm';
+import { WritError } from '../../errors.ts';
+import type { Db, Executor } from '../../platform/db/client.ts';
+import { directories, offboardings } from '../../platform/db/schema.ts';
+import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
+import type { Keyring } from '../../platform/keys/keyring.ts';
+import { signStatement } from '../../platform/keys/sign.ts';
+import { jwtTypes } from '../../protocol.ts';
+
+export interface Acknowledgement {
+  verifier: string;
+  seq: number;
+  at: string;
+}
+
+export interface Receipt {
+  id: string;
+  person: { id: string; userName: string };
+  /** Every agent that stopped: the person's own and all their descendants. */
+  agents: { id: string; name: string }[];
+  /** Tokens that were still within their life when the person left. */
+  tokensUnexpired: number;
+  request: { directory: { id: string; name: string }; method: string; requestId: string };
+  requestedAt: string;
+  committedAt: string;
+  /** `null` while the answer is on its way, or when the process ended before it could note it. */
+  answeredAt: string | null;
+  /** The feed's sequence number that carries it. */
+  seq: number;
+  acknowledgements: Acknowledgement[];
+}
+
+interface Row {
+  receipt: typeof offboardings.$inferSelect;
+  directory: string;
+}
+
+const selectReceipts = (executor: Executor) =>
+  executor
+    .select({ receipt: offboardings, directory: directories.name })
+    .from(offboardings)
+    .innerJoin(directories, eq(directories.id, offboardings.directoryId));
+
+/** When each verifier first said that it had applied the feed at least up to `seq`. */
+async function readAcknowledgements(executor: Executor, seq: number): Promise<Acknowledgement[]> {
+  const rows = await executor.execute<{ verifier: string; seq: number; at: number }>(sql`
+    select distinct on (api_id, verifier) verifier, seq::float8 as seq, extract(epoch from at)::float8 as at
+    from acknowledgements where seq >= ${seq} order by api_id, verifier, seq`);
+  return rows.map((row) => ({ verifier: row.verifier, seq: row.seq, at: new Date(row.at * 1000).toISOString() }));
+}
+
+async function toReceipt(executor: Executor, { receipt, directory }: Row): Promise<Receipt> {
+  return {
+    id: receipt.id,
+    person: { id: receipt.personId, userName: receipt.userName },
+    agents: receipt.agents,
+    tokensUnexpired: receipt.tokensUnexpired,
+    request: {
+      directory: { id: receipt.directoryId, name: directory },
+      method: receipt.method,
+      requestId: receipt.requestId,
+    },
+    requestedAt: receipt.requestedAt.toISOString(),
+    committedAt: receipt.committedAt.toISOString(),
+    answeredAt: receipt.answeredAt?.toISOString() ?? null,
+    seq: receipt.seq,
+    acknowledgements: await readAcknowledgements(executor, receipt.seq),
+  };
+}
+
+/** Receipts, newest first; of one person with `person`. */
+export async function listReceipts(db: Db, filter: { person?: string }, page: PageRequest): Promise<Page<Receipt>> {
+  const [at, id] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 2);
+  const before = new Date(String(at));
+  if (at !== undefined && Number.isNaN(before.getTime())) throw new WritError('invalid_request', 'cursor: no instant');
+  const rows = await selectReceipts(db)
+    .where(
+      and(
+        filter.person === undefined ? undefined : eq(offboardings.personId, filter.person),
+        at === undefined
+          ? undefined
+          : or(
+              lt(offboardings.committedAt, before),
+              and(eq(offboardings.committedAt, before), lt(offboardings.id, String(id))),
+            ),
+      ),
+    )
+    .orderBy(desc(offboardings.committedAt), desc(offboardings.id))
+    .limit(page.limit + 1);
+  const cut = toPage(rows, page.limit, ({ receipt }) => [receipt.committedAt.toISOString(), receipt.id]);
+  return { ...cut, items: await Promise.all(cut.items.map((row) => toReceipt(db, row))) };
+}
+
+/**
+ * One receipt, with its JWS (`typ: writ-receipt+jwt`).
+ * @throws WritError `not_found`
+ */
+export async function getReceipt(
+  db: Db,
+  keyring: Keyring,
+  issuer: string,
+  id: string,
+): Promise<Receipt & { jws: string }> {
+  const [row] = await selectReceipts(db).where(eq(offboardings.id, id));
+  if (row === undefined) throw new WritError('not_found', 'no such offboarding');
+  const receipt = await toReceipt(db, row);
+  return { ...receipt, jws: signStatement(keyring, jwtTypes.receipt, { iss: issuer, ...receipt }) };
+}
+
+/** Notes that the answer to the directory was handed over; the first time counts. */
+export async function markAnswered(db: Db, id: string, at: Date): Promise<void> {
+  await db
+    .update(offboardings)
+    .set({ answeredAt: at })
+    .where(and(eq(offboardings.id, id), sql`${offboardings.answeredAt} is null`));
+}

@@ -1,0 +1,85 @@
+/**
+ * Token exchange (RFC 8693), the decision: from a subject token, the acting agent and a request to a narrower token, or
+ * a refusal. Pure. Authority only shrinks: details are cut by `narrow` from the subject token's own, the audience is the
+ * old one or one that those details name, and life, epochs and actors of the subject token are carried on.
+ */
+import type { AccessTokenClaims, Actor, AgentIntentRequest } from '../../protocol.ts';
+import { type AskParameters, readAsk } from '../intents/ask.ts';
+import type { Catalogue } from '../intents/catalogue.ts';
+import { type Denial, describeGrant, type Proposal } from '../intents/decide.ts';
+import { isRefusal, narrow, type Refusal } from '../intents/narrow.ts';
+import { judge } from '../policy/rules.ts';
+
+const maxActors = 4;
+
+export interface ExchangeProposal extends Proposal {
+  readonly sub: string;
+  readonly act: Actor;
+  /** The subject token's `exp`: the new one ends with it. */
+  readonly notAfter: number;
+  /** Everything the subject token depended on, and the subject token itself. */
+  readonly carried: Readonly<Record<string, number>>;
+}
+
+/** The subject token is the actor's own, or meant for it: its audience is the actor, or the API where the actor answers. */
+function isMeantFor(subject: AccessTokenClaims, actorId: string, catalogue: Catalogue): boolean {
+  if (subject.client_id === actorId || subject.aud === actorId) return true;
+  return catalogue.apis.get(subject.aud)?.agentId === actorId;
+}
+
+const chainLength = (act: Actor | undefined): number => (act === undefined ? 0 : 1 + chainLength(act.act));
+
+/** The chain with `actorId` as its newest actor; narrowing one's own delegated token again adds nobody. */
+function extendChain(act: Actor | undefined, actorId: string): Actor {
+  if (act?.sub === actorId) return act;
+  return { sub: actorId, ...(act === undefined ? {} : { act }) };
+}
+
+export function decideExchange(
+  subject: AccessTokenClaims,
+  actor: { id: string; environment: string },
+  parameters: AskParameters,
+  catalogue: Catalogue,
+): ExchangeProposal | Denial {
+  const deny = (refusal: Refusal, rest: Partial<Denial> = {}): Denial => ({ refusal, policies: [], ...rest });
+  if (!isMeantFor(subject, actor.id, catalogue)) {
+    const explanation =
+      'the subject token was issued to another agent, and for an API at which this agent does not answer';
+    return deny({ reason: 'subject_token_foreign', by: 'token', explanation });
+  }
+  const act = extendChain(subject.act, actor.id);
+  if (chainLength(act) > maxActors) {
+    const explanation = `a chain has at most ${maxActors} actors`;
+    return deny({ reason: 'chain_too_long', by: 'token', explanation });
+  }
+  const ask = readAsk(parameters, catalogue, subject.aud);
+  if (isRefusal(ask)) return deny(ask);
+  const { api } = ask;
+  const reachable = subject.authorization_details.filter((detail) => detail.locations.includes(api.identifier));
+  if (reachable.length === 0 && api.identifier !== subject.aud) {
+    const explanation = 'the subject token names no intent at this API';
+    return deny({ reason: 'exceeds_subject_token', by: 'resource', explanation }, { api });
+  }
+  const asked: readonly AgentIntentRequest[] =
+    ask.asked.length > 0 ? ask.asked : reachable.map((detail) => ({ ...detail, locations: [api.identifier] }));
+  const grant = narrow(subject.authorization_details, asked, api.identifier, {
+    reason: 'exceeds_subject_token',
+    by: ask.by,
+  });
+  if (isRefusal(grant)) return deny(grant, { api, asked });
+  const verdict = judge({ agent: actor, api, named: true, details: grant.details, writesApproved: true });
+  if (!verdict.allow) {
+    const explanation = 'the agent and the API live in different environments';
+    return deny({ reason: verdict.refusal, by: ask.by, explanation }, { api, asked, policies: verdict.reason });
+  }
+  return {
+    api,
+    grant,
+    ...describeGrant(grant, catalogue),
+    policies: verdict.reason,
+    sub: subject.sub,
+    act,
+    notAfter: subject.exp,
+    carried: { ...subject.epochs, [subject.jti]: 0 },
+  };
+}

@@ -1,0 +1,126 @@
+/**
+ * Promise 1, decided in one place: is everything that a token would depend on alive? `readLiveness` takes the owners'
+ * locks, reads the state in a later statement, and is the only maker of a `Live`. Signing, introspection and decisions
+ * accept nothing else, so a path that forgot the check does not compile.
+ *
+ * A token depends on its agent, the agent's ancestors, their owner, and, when it came by exchange, on all that the
+ * subject token depended on, at the epochs that token carried (`carried`). A state that ends tokens raises an epoch, so
+ * a carried epoch that is lower than the subject's current one is dead.
+ */
+import type { TransactionSql } from 'postgres';
+import { lockOrder } from '../../platform/db/locks.ts';
+
+export interface Question {
+  agentId: string;
+  /** The owner as read before the lock: the lock to take. Another owner by then makes the answer `stale`. */
+  ownerId: string;
+  /** Versions that the caller decided by. `null`: the caller decided nothing that they could change. */
+  agentVersion: number | null;
+  catalogueVersion: number | null;
+  /** Epochs of a token that the answer is to stand on; empty for an agent's own request. */
+  carried: Readonly<Record<string, number>>;
+}
+
+declare const alive: unique symbol;
+
+/** Proof that everything was alive, under the owners' locks, in a transaction that has not ended yet. */
+export interface Live {
+  readonly [alive]: true;
+  readonly state: 'live';
+  readonly question: Question;
+  /** Current epoch of every subject that a token made from this depends on. */
+  readonly epochs: Readonly<Record<string, number>>;
+  /** The database's clock, in seconds. */
+  readonly at: number;
+  /** When the agent, or an ancestor, expires, in seconds. */
+  readonly expiresAt: number | null;
+}
+
+export interface Dead {
+  readonly state: 'dead';
+  readonly reason: 'owner_inactive' | 'agent_inactive' | 'subject_token_invalid';
+  readonly at: number;
+}
+
+/** `busy`: the owner's lock is held by a change of state. `stale`: decide again, the world has moved. */
+export type Liveness = Live | Dead | { readonly state: 'busy' } | { readonly state: 'stale' };
+
+interface Row {
+  n: number;
+  dead: 'owner_inactive' | 'agent_inactive' | null;
+  stale: boolean;
+  epochs: Record<string, number> | null;
+  at: number;
+  expires: number | null;
+}
+
+const locksOf = (question: Question): string[] => [question.ownerId, ...Object.keys(question.carried)];
+
+/** Takes the locks of all questions, shared. Returns those that could not be had without waiting (`wait`: none). */
+async function takeLocks(tx: TransactionSql, questions: readonly Question[], wait: boolean): Promise<Set<string>> {
+  const ids = lockOrder(questions.flatMap(locksOf));
+  if (wait) {
+    await tx`select pg_advisory_xact_lock_shared(owner_lock_key(id)) from unnest(${ids}::text[]) as id`;
+    return new Set();
+  }
+  const rows = await tx<{ id: string; got: boolean }[]>`
+    select id, pg_try_advisory_xact_lock_shared(owner_lock_key(id)) as got from unnest(${ids}::text[]) as id`;
+  return new Set(rows.filter((row) => !row.got).map((row) => row.id));
+}
+
+const readState = (tx: TransactionSql, questions: readonly Question[]) => tx<Row[]>`
+  select q.n::int as n, why_dead(q.agent) as dead,
+    (a.id is null or a.owner_id <> q.owner or a.version <> coalesce(q.version, a.version)
+      or c.version <> coalesce(q.catalogue, c.version)) as stale,
+    (select json_object_agg(d.id, coalesce(s.epoch, 0))
+      from unnest(a.path::text[] || a.owner_id::text) as d (id) left join subjects s on s.id = d.id) as epochs,
+    extract(epoch from clock_timestamp())::float8 as at,
+    (select floor(extract(epoch from min(x.expires_at)))::float8 from agents x where x.id = any (a.path)) as expires
+  from unnest(${questions.map((q) => q.agentId)}::uuid[], ${questions.map((q) => q.ownerId)}::uuid[],
+      ${questions.map((q) => q.agentVersion)}::bigint[], ${questions.map((q) => q.catalogueVersion)}::bigint[])
+    with ordinality as q (agent, owner, version, catalogue, n)
+  cross join catalogue c left join agents a on a.id = q.agent
+  order by q.n`;
+
+/** Current epochs of carried subjects, and which of them are agents that are dead by state or expiry. */
+async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
+  const ids = [...new Set(questions.flatMap((question) => Object.keys(question.carried)))];
+  if (ids.length === 0) return { epochs: new Map<string, number>(), dead: new Set<string>() };
+  const [epochs, dead] = await Promise.all([
+    tx<
+      { id: string; epoch: number }[]
+    >`select id, epoch::float8 as epoch from subjects where id = any (${ids}::text[])`,
+    tx<{ id: string }[]>`
+      select a.id from agents a where a.id::text = any (${ids}::text[]) and why_dead(a.id) is not null
+      union all select p.id from people p where p.id::text = any (${ids}::text[]) and not p.active`,
+  ]);
+  return { epochs: new Map(epochs.map((row) => [row.id, row.epoch])), dead: new Set(dead.map((row) => row.id)) };
+}
+
+/**
+ * Locks and reads, for all questions at once, inside `tx`. The locks are held until `tx` ends, so what was alive stays
+ * alive until what the caller writes in `tx` is committed.
+ */
+export async function readLiveness(
+  tx: TransactionSql,
+  questions: readonly Question[],
+  options: { wait: boolean },
+): Promise<Liveness[]> {
+  const missed = await takeLocks(tx, questions, options.wait);
+  // A statement later than the lock: under READ COMMITTED only that one is sure to see what the lock waited for.
+  const [rows, carried] = await Promise.all([readState(tx, questions), readCarried(tx, questions)]);
+  return questions.map((question, index): Liveness => {
+    const row = rows[index];
+    if (row === undefined) throw new Error('a question without an answer');
+    if (locksOf(question).some((id) => missed.has(id))) return { state: 'busy' };
+    if (row.stale) return { state: 'stale' };
+    if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };
+    for (const [id, epoch] of Object.entries(question.carried)) {
+      if ((carried.epochs.get(id) ?? 0) > epoch || carried.dead.has(id)) {
+        return { state: 'dead', reason: 'subject_token_invalid', at: row.at };
+      }
+    }
+    const epochs = { ...question.carried, ...row.epochs };
+    return { state: 'live', question, epochs, at: row.at, expiresAt: row.expires } as unknown as Live;
+  });
+}

@@ -1,0 +1,149 @@
+/**
+ * Between hono and the engine. The body is read here, once and bounded, by the parser that all edges share; the engine
+ * is handed the same bytes. After the engine has spoken, and before anything is sent, what it does not do is done here:
+ * answers of introspection and revocation, the audit record of refusals, outages in their right form, headers.
+ */
+import type { HttpBindings } from '@hono/node-server';
+import type { Context } from 'hono';
+import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
+import { append } from '../../domain/audit/append.ts';
+import { spendAssertion } from '../../domain/tokens/assertions.ts';
+import { introspect, revokeToken, type TokenReader } from '../../domain/tokens/introspect.ts';
+import { WritError } from '../../errors.ts';
+import { isOutage, transaction } from '../../platform/db/client.ts';
+import { withDeadline } from '../../platform/http/deadline.ts';
+import { formValue, type RequestState } from './state.ts';
+
+/** Under the 10 seconds within which every call is answered. */
+const deadlineMs = 9_000;
+const retryAfterSeconds = 2;
+
+export interface BridgeParts {
+  reader: TokenReader;
+  /** Faults go to the log with their cause; callers see none of it. */
+  report(error: unknown, requestId: string): void;
+}
+
+const states = new WeakMap<object, RequestState>();
+
+/** The state of the request that the engine is answering. */
+export function stateOf(ctx: unknown): RequestState {
+  const request = typeof ctx === 'object' && ctx !== null && 'req' in ctx ? ctx.req : undefined;
+  const state = typeof request === 'object' && request !== null ? states.get(request) : undefined;
+  if (state === undefined) throw new Error('the engine answers a request that did not come over the bridge');
+  return state;
+}
+
+const isUnavailable = (error: unknown): boolean =>
+  isOutage(error) || (error instanceof WritError && error.code === 'unavailable');
+
+/** An outage is a 503 that says when to come back; any other fault a 500 that says nothing. */
+function answerFailure(ctx: KoaContextWithOIDC, error: unknown): void {
+  if (isUnavailable(error)) {
+    ctx.status = 503;
+    ctx.set('Retry-After', String(retryAfterSeconds));
+    ctx.body = { error: 'temporarily_unavailable', error_description: 'Writ cannot answer now; nothing was decided' };
+  } else {
+    ctx.status = 500;
+    ctx.body = { error: 'server_error', error_description: 'the request could not be completed' };
+  }
+}
+
+function refuse(ctx: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
+  ctx.status = error.statusCode;
+  ctx.body = { error: error.error, error_description: error.error_description };
+  if (error.statusCode === 401 && ctx.get('authorization') !== '') ctx.set('WWW-Authenticate', 'Basic realm="writ"');
+}
+
+/** A refusal before any decision: a bad request, or a client that did not prove itself. */
+async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
+  const { error, error_description: description } = (ctx.body ?? {}) as Record<string, unknown>;
+  const claimed = ctx.oidc?.params?.client_id ?? formValue(state, 'client_id');
+  const caller = state.caller;
+  await transaction(parts.reader.db, async (tx) => {
+    // An assertion that was good is used up even if the request was not.
+    if (state.assertion !== undefined) await spendAssertion(tx, state.assertion);
+    await append(tx, state.act, [
+      {
+        kind: ctx.status === 401 ? 'client.refused' : 'token.refused',
+        outcome: 'refused',
+        ...(caller?.type === 'agent' ? { agent: caller.id, person: caller.ownerId } : {}),
+        reason: String(error),
+        details: { path: ctx.path, status: ctx.status, description, ...(caller === undefined ? { claimed } : {}) },
+      },
+    ]);
+  });
+}
+
+/** RFC 7662 and RFC 7009, once the engine has authenticated the caller. */
+async function answerAboutToken(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
+  const { caller, assertion } = state;
+  const token = formValue(state, 'token');
+  if (caller === undefined || token === undefined) throw new Error('authenticated without a caller or a token');
+  const replayed = new errors.InvalidClientAuth('client assertion was used before');
+  delete state.assertion;
+  state.act = { ...state.act, by: { type: caller.type, id: caller.id } };
+  if (ctx.oidc.route === 'introspection') {
+    const fresh =
+      assertion === undefined || (await transaction(parts.reader.db, (tx) => spendAssertion(tx, assertion)));
+    if (!fresh) return refuse(ctx, replayed);
+    ctx.body = await introspect(parts.reader, caller, token);
+    return;
+  }
+  if (caller.type !== 'agent')
+    return refuse(ctx, new errors.InvalidRequest('only the agent it was issued to revokes a token'));
+  const spend = async (tx: Parameters<typeof spendAssertion>[0]) =>
+    assertion === undefined || spendAssertion(tx, assertion);
+  const outcome = await revokeToken(parts.reader, state.act, caller, token, spend);
+  if (outcome === 'stopped') return refuse(ctx, replayed);
+  if (outcome === 'foreign') return refuse(ctx, new errors.InvalidRequest('the token was issued to another client'));
+  state.recorded = true;
+}
+
+async function complete(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
+  if (state.failure !== undefined) throw state.failure;
+  const aboutToken = ctx.oidc?.route === 'introspection' || ctx.oidc?.route === 'revocation';
+  if (aboutToken && ctx.status === 200) await answerAboutToken(parts, ctx, state);
+  if (ctx.status >= 400 && ctx.status < 500 && state.recorded !== true) await recordRefusal(parts, ctx, state);
+}
+
+/** Installs the work around the engine's own. */
+export function surround(engine: Provider, parts: BridgeParts): void {
+  engine.use(async (context, next) => {
+    const ctx = context as KoaContextWithOIDC;
+    const state = stateOf(ctx);
+    try {
+      await withDeadline(deadlineMs, async () => {
+        await next();
+        await complete(parts, ctx, state);
+      });
+    } catch (error) {
+      parts.report(error, state.act.requestId);
+      answerFailure(ctx, error);
+    }
+    ctx.set({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff', 'X-Request-ID': state.act.requestId });
+  });
+}
+
+/** Lets the engine answer the request of `c`, whose body was already read. */
+export async function runEngine(
+  engine: Provider,
+  c: Context<{ Bindings: HttpBindings }>,
+  bytes: Uint8Array,
+  state: RequestState,
+): Promise<void> {
+  const { incoming, outgoing } = c.env;
+  states.set(incoming, state);
+  // The engine reads its request as a stream: here it is again, from the bytes.
+  async function* iterator() {
+    yield Buffer.from(bytes);
+  }
+  Object.defineProperties(incoming, {
+    readable: { value: true },
+    iterator: { value: iterator },
+  });
+  incoming.headers['content-length'] = String(bytes.length);
+  // Under an issuer with a path, too, the engine knows its routes from the root.
+  incoming.url = c.req.path.slice(c.req.path.lastIndexOf('/oauth/'));
+  await engine.callback()(incoming, outgoing);
+}

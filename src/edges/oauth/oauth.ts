@@ -1,0 +1,113 @@
+/** The authorization server's routes: RFC 8414, 6749, 8693, 7662, 7009, 7517. */
+import type { HttpBindings } from '@hono/node-server';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { type Context, Hono } from 'hono';
+import { findClient } from '../../domain/agents/credentials.ts';
+import type { Act } from '../../domain/audit/append.ts';
+import { findApiClient } from '../../domain/intents/apis.ts';
+import type { Issuer } from '../../domain/tokens/issue.ts';
+import { WritError } from '../../errors.ts';
+import type { Db } from '../../platform/db/client.ts';
+import { parseForm, readBody } from '../../platform/http/body.ts';
+import { type BridgeParts, runEngine, stateOf, surround } from './bridge.ts';
+import { createEngine } from './engine.ts';
+import { isReason, renderHelp } from './help-page.ts';
+import { toMetadata } from './metadata.ts';
+import type { Caller, RequestState } from './state.ts';
+import { answerTokenRequest, type TokenEndpoint } from './token.ts';
+
+export interface OAuthParts {
+  db: Db;
+  issuer: Issuer;
+  /** The act of a request before its caller is known. */
+  actOf(c: Context, by: Act['by']): Act;
+  observe: TokenEndpoint['observe'];
+  report: BridgeParts['report'];
+}
+
+/** Longest form: an assertion, a subject token and details, with room. */
+const maxFormBytes = 64 * 1024;
+const endpoints = ['/oauth/token', '/oauth/introspect', '/oauth/revoke'];
+/** What the engine is given to look for in its own, empty storage. */
+const placeholder = 'held-by-writ';
+
+async function findCaller(db: Db, clientId: string): Promise<Caller | null> {
+  const agent = await findClient(db, clientId);
+  if (agent !== null) return { type: 'agent', ...agent };
+  const api = await findApiClient(db, clientId);
+  return api === null ? null : { type: 'api', ...api };
+}
+
+/** The engine knows no JWT access tokens and would refuse them: it authenticates, Writ answers. */
+function hideToken(bytes: Uint8Array, form: readonly (readonly [string, string])[]): Uint8Array {
+  if (form.filter(([name]) => name === 'token').length !== 1) return bytes;
+  const shown = form.map(([name, value]): [string, string] => [
+    name,
+    name === 'token' && value !== '' ? placeholder : value,
+  ]);
+  return Buffer.from(new URLSearchParams(shown).toString());
+}
+
+function errorOf(c: Context, error: WritError): Response {
+  const status = error.code === 'too_large' ? 413 : 400;
+  return c.json({ error: 'invalid_request', error_description: error.detail }, status, { 'Cache-Control': 'no-store' });
+}
+
+export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }> {
+  const { db, issuer } = parts;
+  const endpoint: TokenEndpoint = { issuer, loadAgent: (id) => findCaller(db, id), observe: parts.observe };
+  const engine = createEngine({
+    issuer: issuer.issuer,
+    now: issuer.now,
+    stateOf,
+    findCaller: (clientId) => findCaller(db, clientId),
+    answerToken: (ctx, state) => answerTokenRequest(endpoint, ctx, state),
+  });
+  surround(engine, {
+    reader: { db, keyring: issuer.keyring, issuer: issuer.issuer, now: issuer.now },
+    report: parts.report,
+  });
+
+  const app = new Hono<{ Bindings: HttpBindings }>();
+  for (const path of endpoints) {
+    app.post(path, async (c) => {
+      try {
+        const bytes = await readBody(c.req.raw, maxFormBytes);
+        const isForm = /^application\/x-www-form-urlencoded\b/i.test(c.req.header('content-type') ?? '');
+        const form = isForm ? parseForm(bytes) : [];
+        const by = {
+          type: 'agent',
+          id: form.find(([name]) => name === 'client_id')?.[1] ?? 'unauthenticated',
+        } as const;
+        const state: RequestState = { act: parts.actOf(c, by), form };
+        await runEngine(engine, c, path === '/oauth/token' ? bytes : hideToken(bytes, form), state);
+        return RESPONSE_ALREADY_SENT;
+      } catch (error) {
+        if (error instanceof WritError && error.code !== 'unavailable') return errorOf(c, error);
+        throw error;
+      }
+    });
+    app.all(path, (c) => c.json({ error: 'invalid_request', error_description: 'use POST' }, 405, { Allow: 'POST' }));
+  }
+
+  const metadata = toMetadata(issuer.issuer);
+  const cached = { 'Cache-Control': 'public, max-age=300' };
+  for (const path of ['/.well-known/oauth-authorization-server', '/.well-known/openid-configuration']) {
+    app.get(path, (c) => c.json(metadata, 200, cached));
+  }
+  app.get('/oauth/jwks', (c) => {
+    c.header('Content-Type', 'application/jwk-set+json');
+    c.header('Cache-Control', 'public, max-age=60');
+    return c.body(JSON.stringify({ keys: issuer.keyring.publicJwks() }));
+  });
+  app.all('/oauth/authorize', (c) =>
+    c.json({ error: 'unsupported_response_type', error_description: 'there is no interactive flow here' }, 400),
+  );
+  app.get('/oauth/errors/:reason', (c) => {
+    const reason = c.req.param('reason');
+    if (!isReason(reason)) return c.notFound();
+    c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'");
+    return c.html(renderHelp(reason));
+  });
+  return app;
+}

@@ -1,0 +1,108 @@
+/**
+ * The grants of the token endpoint, called by the engine once it has authenticated the client: RFC 6749 §4.4 (client
+ * credentials) and RFC 8693 (token exchange). They read parameters and write answers; the domain decides.
+ */
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import { errors } from 'oidc-provider';
+import { trustOf } from '../../domain/policy/trust.ts';
+import { type Issuer, issueToken, type Requester, type TokenRequest } from '../../domain/tokens/issue.ts';
+import { readToken } from '../../domain/tokens/subject.ts';
+import { accessTokenType, grantTypes, jwtTokenType } from '../../protocol.ts';
+import { toRefusalBody } from './refusals.ts';
+import { type Caller, formValue, formValues, type RequestState } from './state.ts';
+
+export interface TokenEndpoint {
+  issuer: Issuer;
+  /** Reads an agent again; `null`: there is none of this id. */
+  loadAgent(id: string): Promise<Caller | null>;
+  /** Counts what happened, for metrics. */
+  observe(outcome: 'issued' | 'exchanged' | 'refused', reason?: string): void;
+}
+
+function toRequester(caller: Caller | null | undefined): Requester | null {
+  if (caller?.type !== 'agent') return null;
+  const { id, name, ownerId, environment, version, intentIds } = caller;
+  return { id, name, ownerId, environment, version, intentIds: new Set(intentIds), trust: trustOf(caller) };
+}
+
+/** RFC 8693 §2.1. The engine has refused repeated parameters where they may not repeat. */
+function readSubject(state: RequestState, issuer: Issuer, agentId: string): string {
+  const subjectToken = formValue(state, 'subject_token');
+  const type = formValue(state, 'subject_token_type');
+  if (subjectToken === undefined) throw new errors.InvalidRequest("missing required parameter 'subject_token'");
+  if (type !== accessTokenType && type !== jwtTokenType) {
+    throw new errors.InvalidRequest(`subject_token_type has to be ${accessTokenType}`);
+  }
+  const wanted = formValue(state, 'requested_token_type');
+  if (wanted !== undefined && wanted !== accessTokenType && wanted !== jwtTokenType) {
+    throw new errors.InvalidRequest(`requested_token_type has to be ${accessTokenType}`);
+  }
+  const actorToken = formValue(state, 'actor_token');
+  const actorType = formValue(state, 'actor_token_type');
+  if ((actorToken === undefined) !== (actorType === undefined)) {
+    throw new errors.InvalidRequest('actor_token and actor_token_type go together');
+  }
+  // The actor is whoever authenticated; an actor token can only repeat that.
+  if (actorToken !== undefined) {
+    const actor = readToken(issuer.keyring, issuer.issuer, actorToken, issuer.now());
+    if (actor?.client_id !== agentId)
+      throw new errors.InvalidRequest('actor_token is not a valid token of this client');
+  }
+  return subjectToken;
+}
+
+function readRequest(
+  endpoint: TokenEndpoint,
+  state: RequestState,
+  requester: Requester,
+  exchange: boolean,
+): TokenRequest {
+  const resource = formValues(state, 'resource');
+  return {
+    requester,
+    reload: async () => toRequester(await endpoint.loadAgent(requester.id)),
+    parameters: {
+      resource: resource.length === 0 && exchange ? formValues(state, 'audience') : resource,
+      authorizationDetails: formValue(state, 'authorization_details'),
+      scope: formValue(state, 'scope'),
+    },
+    assertion: state.assertion,
+    ...(exchange ? { subjectToken: readSubject(state, endpoint.issuer, requester.id) } : {}),
+  };
+}
+
+/** Answers an authenticated token request by writing `ctx.body`; throws the engine's errors for malformed ones. */
+export async function answerTokenRequest(
+  endpoint: TokenEndpoint,
+  ctx: KoaContextWithOIDC,
+  state: RequestState,
+): Promise<void> {
+  const requester = toRequester(state.caller);
+  if (requester === null) throw new errors.UnauthorizedClient('these credentials are for the feed and introspection');
+  const exchange = ctx.oidc.params?.grant_type === grantTypes.tokenExchange;
+  const request = readRequest(endpoint, state, requester, exchange);
+  state.act = { ...state.act, by: { type: 'agent', id: requester.id } };
+  const answer = await issueToken(endpoint.issuer, state.act, request);
+  delete state.assertion;
+  state.recorded = true;
+  if (answer.state === 'replayed') {
+    endpoint.observe('refused', 'assertion_replayed');
+    throw new errors.InvalidClientAuth('client assertion was used before');
+  }
+  if (answer.state === 'refused') {
+    endpoint.observe('refused', answer.refusal.reason);
+    ctx.status = 400;
+    ctx.body = toRefusalBody(answer.refusal, endpoint.issuer.issuer);
+    return;
+  }
+  const { token, claims } = answer;
+  endpoint.observe(exchange ? 'exchanged' : 'issued');
+  ctx.body = {
+    access_token: token,
+    ...(exchange ? { issued_token_type: accessTokenType } : {}),
+    token_type: 'Bearer',
+    expires_in: claims.exp - claims.iat,
+    ...(claims.scope === undefined ? {} : { scope: claims.scope }),
+    authorization_details: claims.authorization_details,
+  };
+}

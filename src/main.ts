@@ -1,0 +1,50 @@
+/** `npm start`: reads the environment, starts Writ, stops it in order on SIGTERM and SIGINT. */
+import { pathToFileURL } from 'node:url';
+import { ConfigError, type Environment, readConfig } from './config.ts';
+import { connect } from './platform/db/client.ts';
+import { startEmbedded } from './platform/db/embedded.ts';
+import { migrate } from './platform/db/migrate.ts';
+import { start } from './server.ts';
+
+/** Serves until a signal comes. Rejects when Writ cannot start. */
+export async function serve(env: Environment): Promise<void> {
+  const config = readConfig(env);
+  const writ = await start(config, { now: () => new Date() });
+  const lines = [
+    `Writ ${writ.issuer}`,
+    `  API reference   ${writ.issuer}/api/docs`,
+    `  SCIM            ${writ.issuer}/scim/v2`,
+  ];
+  if (writ.adminTokenFile !== undefined) lines.push(`  admin token     in ${writ.adminTokenFile}`);
+  process.stderr.write(`${lines.join('\n')}\n`);
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  });
+  await writ.close();
+}
+
+/** Brings the database up to this release and returns the names of the migrations that were run. */
+export async function migrateDatabase(env: Environment): Promise<string[]> {
+  const config = readConfig(env);
+  const embedded =
+    config.databaseUrl === undefined
+      ? await startEmbedded({ dataDir: config.dataDir, log: (message) => process.stderr.write(`${message}\n`) })
+      : undefined;
+  const database = connect({ url: config.databaseUrl ?? embedded?.url ?? '', poolSize: 2 });
+  try {
+    return (await migrate(database.sql)).applied;
+  } finally {
+    await database.close();
+    await embedded?.stop();
+  }
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    await serve(process.env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * What operators and load balancers see: `/livez` (the process runs), `/readyz` (it can answer: the database does, and
+ * it is not stopping), `/metrics`; and, for every request, its id, its duration and the headers that all answers carry.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import type { HttpBindings } from '@hono/node-server';
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
+import { routePath } from 'hono/route';
+import { WritError } from '../../errors.ts';
+import { isOutage, type Sql } from '../db/client.ts';
+import { hashSecret } from '../keys/secret.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import { withDeadline } from './deadline.ts';
+import { createRequestId, type Logger } from './log.ts';
+
+export interface OperationsParts {
+  sql: Sql;
+  metrics: Metrics;
+  /** Absent: `/metrics` answers callers on this machine only. */
+  metricsToken: string | undefined;
+  remoteAddress(c: Context): string | null;
+}
+
+type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
+
+export interface Operations {
+  routes: Hono<Env>;
+  observe: MiddlewareHandler<Env>;
+  notFound(c: Context): Response;
+  answerFault(error: unknown, c: Context, log: Logger): Response;
+  beReady(ready: boolean): void;
+  /** Refreshes what is measured by looking rather than by counting. */
+  watch(): Promise<void>;
+}
+
+const probeMs = 3_000;
+const loopback = /^(::1|(::ffff:)?127\.\d+\.\d+\.\d+)$/;
+
+function mayReadMetrics(c: Context, parts: OperationsParts): boolean {
+  const given = /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
+  if (given !== undefined && parts.metricsToken !== undefined) {
+    return timingSafeEqual(hashSecret(given), hashSecret(parts.metricsToken));
+  }
+  return loopback.test(parts.remoteAddress(c) ?? '');
+}
+
+export function createOperations(parts: OperationsParts): Operations {
+  const { sql, metrics } = parts;
+  let ready = false;
+  const isAnswering = async (): Promise<boolean> => {
+    try {
+      await withDeadline(probeMs, async () => sql`select 1`);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  const routes = new Hono<Env>();
+  routes.get('/livez', (c) => c.text('live\n'));
+  routes.get('/readyz', async (c) => {
+    const database = await isAnswering();
+    return c.json({ ready: ready && database, database }, ready && database ? 200 : 503);
+  });
+  routes.get('/metrics', async (c) => {
+    if (!mayReadMetrics(c, parts)) {
+      c.header('WWW-Authenticate', 'Bearer realm="metrics"');
+      return c.text('set WRIT_METRICS_TOKEN, and send it as a bearer\n', 401);
+    }
+    return c.body(await metrics.registry.metrics(), 200, { 'Content-Type': metrics.registry.contentType });
+  });
+
+  return {
+    routes,
+    observe: async (c, next) => {
+      const requestId = createRequestId();
+      c.set('requestId', requestId);
+      const stop = metrics.httpDuration.startTimer();
+      await next();
+      stop({ route: routePath(c, -1), method: c.req.method, status: String(c.res.status) });
+      c.res.headers.set('X-Request-ID', requestId);
+      c.res.headers.set('X-Content-Type-Options', 'nosniff');
+    },
+    notFound: (c) => c.json({ title: 'Not Found', status: 404, code: 'not_found' }, 404),
+    answerFault: (error, c, log) => {
+      const requestId: unknown = c.get('requestId');
+      log.error({ err: error, requestId }, 'a request could not be answered');
+      const away = isOutage(error) || (error instanceof WritError && error.code === 'unavailable');
+      if (away)
+        return c.json({ title: 'Service Unavailable', status: 503, code: 'unavailable', requestId }, 503, {
+          'Retry-After': '2',
+        });
+      return c.json({ title: 'Internal Server Error', status: 500, code: 'internal', requestId }, 500);
+    },
+    beReady: (now) => {
+      ready = now;
+    },
+    watch: async () => {
+      metrics.databaseUp.set((await isAnswering()) ? 1 : 0);
+      const [row] = await sql<{ unsealed: number }[]>`
+        select count(*)::float8 as unsealed from audit_entries where number is null`;
+      metrics.auditUnsealed.set(row?.unsealed ?? 0);
+    },
+  };
+}
