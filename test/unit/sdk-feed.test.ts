@@ -127,6 +127,16 @@ describe('the connection', () => {
     expect(fake.seen('/revocations').map(({ headers }) => headers['last-event-id'])).toEqual([undefined, undefined]);
   });
 
+  test('that lost an event between two is noticed by the second', async () => {
+    const verifier = await open();
+    await verifier.ready();
+    fake.feed.beats = false;
+    fake.feed.revoke({ subject: 'person-1', epoch: 4 }, { lost: true });
+    fake.feed.revoke({ subject: 'person-2', epoch: 1 });
+    await until(async () => (await codeOf(verifier.verify(fake.token()))) === 'token_revoked');
+    expect(fake.seen('/revocations')[1]?.headers['last-event-id']).toBeUndefined();
+  });
+
   test.each([
     ['no JSON', 'event: revocation\ndata: {\n\n'],
     ['a shape that is unknown', 'event: revocation\ndata: {"seq":1,"subjects":["person-1"]}\n\n'],

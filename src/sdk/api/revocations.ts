@@ -65,7 +65,10 @@ export function createRevocations(options: { monotonic: () => number }): Revocat
   }
 
   function applyRevocation(revocation: FeedRevocation): void {
-    if (seq === undefined) throw new UnusableEventError('A revocation came before any snapshot');
+    // The feed's numbers have no gaps: a heartbeat could not tell later that one between two was lost.
+    if (seq === undefined || revocation.seq > seq + 1) {
+      throw new UnusableEventError('The feed left an event out');
+    }
     if ('kid' in revocation) deadKeys.add(revocation.kid);
     else raise(revocation.subject, revocation.epoch);
     seq = Math.max(seq, revocation.seq);

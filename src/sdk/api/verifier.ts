@@ -124,7 +124,7 @@ export async function createVerifier(options: VerifierOptions): Promise<Verifier
     readMetadata,
     feedUrl: options.feedUrl === undefined ? undefined : parseSecureUrl(options.feedUrl, 'feedUrl').href,
     authorization: formatBasic(options.credentials.clientId, options.credentials.clientSecret),
-    verifierId: options.verifierId ?? `${hostname()}-${randomBytes(4).toString('hex')}`,
+    verifierId: options.verifierId ?? `${hostname().slice(0, 150)}-${randomBytes(4).toString('hex')}`,
     revocations,
     fetch,
     closed: closing.signal,
@@ -167,6 +167,10 @@ function checkOptions(options: VerifierOptions): void {
   }
   if (credentials?.clientId === undefined || credentials.clientSecret === undefined) {
     throw new TypeError('credentials lack clientId or clientSecret');
+  }
+  // The feed takes no others, and would refuse every acknowledgement.
+  if (options.verifierId !== undefined && !/^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$/.test(options.verifierId)) {
+    throw new TypeError('verifierId is not a name of 1 to 200 printable characters');
   }
   if (algorithms?.some((name) => !knownAlgorithms.includes(name)) || algorithms?.length === 0) {
     throw new TypeError('algorithms names one that is not known, or none');
