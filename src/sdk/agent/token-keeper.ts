@@ -21,26 +21,9 @@ export function createTokenKeeper(options: {
   now: () => Date;
   request: (form: URLSearchParams, signal: AbortSignal) => Promise<Token>;
 }): TokenKeeper {
-  const kept = new Map<string, Token>();
+  const kept = createShelf(options.now);
   const flights = new Map<string, Flight>();
   let stopped: AgentError | undefined;
-
-  function findKept(request: string): Token | undefined {
-    const token = kept.get(request);
-    if (!token) return undefined;
-    const leftSeconds = (token.expiresAt.getTime() - options.now().getTime()) / 1000;
-    // More left than it ever had: the clock was set back, and its word is not good for this token any more.
-    if (leftSeconds > Math.min(marginSeconds, token.expiresIn / 10) && leftSeconds <= token.expiresIn) return token;
-    kept.delete(request);
-    return undefined;
-  }
-
-  function keep(request: string, token: Token): void {
-    kept.delete(request);
-    kept.set(request, token);
-    const [oldest] = kept.keys();
-    if (kept.size > maxTokens && oldest !== undefined) kept.delete(oldest);
-  }
 
   function stopForGood(error: AgentError): void {
     stopped = error;
@@ -52,7 +35,7 @@ export function createTokenKeeper(options: {
     try {
       const token = await options.request(form, signal);
       if (stopped) throw stopped;
-      keep(request, token);
+      kept.put(request, token);
       return token;
     } catch (error) {
       if (error instanceof AgentError && error.code === 'stopped') {
@@ -94,8 +77,31 @@ export function createTokenKeeper(options: {
       signal?.throwIfAborted();
       if (stopped) throw stopped;
       const request = form.toString();
-      const token = fresh ? undefined : findKept(request);
+      const token = fresh ? undefined : kept.find(request);
       return token ?? board(flights.get(request) ?? launch(request, form), request, signal);
+    },
+  };
+}
+
+/** Tokens that are not about to expire, by the request that got them. Bounded: the oldest leaves first. */
+function createShelf(now: () => Date) {
+  const tokens = new Map<string, Token>();
+  return {
+    clear: () => tokens.clear(),
+    find(request: string): Token | undefined {
+      const token = tokens.get(request);
+      if (!token) return undefined;
+      const leftSeconds = (token.expiresAt.getTime() - now().getTime()) / 1000;
+      // More left than it ever had: the clock was set back, and its word is not good for this token any more.
+      if (leftSeconds > Math.min(marginSeconds, token.expiresIn / 10) && leftSeconds <= token.expiresIn) return token;
+      tokens.delete(request);
+      return undefined;
+    },
+    put(request: string, token: Token): void {
+      tokens.delete(request);
+      tokens.set(request, token);
+      const [oldest] = tokens.keys();
+      if (tokens.size > maxTokens && oldest !== undefined) tokens.delete(oldest);
     },
   };
 }

@@ -33,32 +33,15 @@ export class UnusableEventError extends Error {
 }
 
 export function createRevocations(options: { monotonic: () => number }): Revocations {
-  // Insertion order is age: an entry is removed and added again when it rises, and the oldest are dropped from the front.
-  let epochs = new Map<string, { epoch: number; seenAt: number }>();
+  const epochs = createEpochs(options.monotonic);
   let deadKeys = new Set<string>();
   let seq: number | undefined;
   let readAt: number | undefined;
 
-  function raise(subject: string, epoch: number): void {
-    const known = epochs.get(subject);
-    const highest = known && known.epoch > epoch ? known.epoch : epoch;
-    epochs.delete(subject);
-    epochs.set(subject, { epoch: highest, seenAt: options.monotonic() });
-    if (epochs.size > maxSubjects) throw new RangeError('The feed names more subjects than can be held');
-  }
-
-  function dropOld(): void {
-    const oldest = options.monotonic() - retentionSeconds * 1000;
-    for (const [subject, { seenAt }] of epochs) {
-      if (seenAt >= oldest) return;
-      epochs.delete(subject);
-    }
-  }
-
   function applySnapshot(snapshot: FeedSnapshot): void {
     if (snapshot.revocations.length > maxSubjects) throw new RangeError('The snapshot is larger than can be held');
-    epochs = new Map();
-    for (const { subject, epoch } of snapshot.revocations) raise(subject, epoch);
+    epochs.clear();
+    for (const { subject, epoch } of snapshot.revocations) epochs.raise(subject, epoch);
     deadKeys = new Set(snapshot.keys);
     seq = snapshot.seq;
     readAt = options.monotonic();
@@ -70,7 +53,7 @@ export function createRevocations(options: { monotonic: () => number }): Revocat
       throw new UnusableEventError('The feed left an event out');
     }
     if ('kid' in revocation) deadKeys.add(revocation.kid);
-    else raise(revocation.subject, revocation.epoch);
+    else epochs.raise(revocation.subject, revocation.epoch);
     seq = Math.max(seq, revocation.seq);
   }
 
@@ -83,7 +66,7 @@ export function createRevocations(options: { monotonic: () => number }): Revocat
   function applyHeartbeat(heartbeat: FeedHeartbeat): void {
     if (seq === undefined || heartbeat.seq > seq) throw new UnusableEventError('The feed is ahead of what it has sent');
     readAt = options.monotonic();
-    dropOld();
+    epochs.dropOld();
   }
 
   return {
@@ -97,12 +80,35 @@ export function createRevocations(options: { monotonic: () => number }): Revocat
       readAt === undefined ? Number.POSITIVE_INFINITY : Math.max(0, (options.monotonic() - readAt) / 1000),
     isKeyDead: (kid) => deadKeys.has(kid),
     isRevoked(jti, depends) {
-      if (epochs.has(jti)) return true;
+      if (epochs.get(jti) !== undefined) return true;
       for (const [subject, epoch] of depends) {
         const known = epochs.get(subject);
-        if (known && known.epoch > epoch) return true;
+        if (known !== undefined && known > epoch) return true;
       }
       return false;
+    },
+  };
+}
+
+/** The highest epoch of each subject. Only what was told lately is kept: the tokens it ends do not live longer. */
+function createEpochs(monotonic: () => number) {
+  // Insertion order is age: an entry is removed and added again when it rises, and the oldest are dropped from the front.
+  const entries = new Map<string, { epoch: number; seenAt: number }>();
+  return {
+    clear: () => entries.clear(),
+    get: (subject: string): number | undefined => entries.get(subject)?.epoch,
+    raise(subject: string, epoch: number): void {
+      const known = entries.get(subject);
+      entries.delete(subject);
+      entries.set(subject, { epoch: Math.max(epoch, known?.epoch ?? 0), seenAt: monotonic() });
+      if (entries.size > maxSubjects) throw new RangeError('The feed names more subjects than can be held');
+    },
+    dropOld(): void {
+      const oldest = monotonic() - retentionSeconds * 1000;
+      for (const [subject, { seenAt }] of entries) {
+        if (seenAt >= oldest) return;
+        entries.delete(subject);
+      }
     },
   };
 }
