@@ -1,0 +1,102 @@
+/**
+ * The pipeline of every call, in this order: path, query, content type, body, schemas, the act itself, the answer.
+ * (Who is calling was settled before, for every path alike.) Everything that is wrong with the input is told at once.
+ */
+import type { z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import type { Act } from '../../domain/audit/append.ts';
+import { WritError } from '../../errors.ts';
+import { parseJson, readBody } from '../../platform/http/body.ts';
+import type { Call } from './call.ts';
+import { EdgeRefusal, type ProblemIssue } from './problem.ts';
+
+/** Bytes; the largest honest body is an intent with its APIs. */
+const maxBodyBytes = 256 * 1024;
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** @throws WritError for what the caller did wrong; anything else is a fault. */
+export async function answerCall(c: Context, call: Call, act: Act, baseUrl: string): Promise<Response> {
+  const id = readId(c);
+  const issues: ProblemIssue[] = [];
+  const query = readQuery(call, new URL(c.req.url).searchParams, issues);
+  const body = call.body === undefined ? undefined : check(call.body, await readJson(c, call), issues);
+  if (issues.length > 0) throw new EdgeRefusal('invalid_request', summaryOf(issues), { errors: issues });
+  const answer = await call.run({ id, query, body, act });
+  const isMade = call.status === 201 && 'id' in answer;
+  return c.json(answer, call.status, {
+    'cache-control': 'no-store',
+    'x-request-id': act.requestId,
+    ...(isMade ? { location: `${baseUrl}${call.path}/${answer.id}` } : {}),
+  });
+}
+
+/** An id that cannot exist is not looked for. Key ids are no UUIDs, and bounded instead. */
+function readId(c: Context): string {
+  const kid = c.req.param('kid');
+  if (kid !== undefined) {
+    if (!/^[A-Za-z0-9_-]{1,128}$/.test(kid)) throw new WritError('not_found', 'no such key');
+    return kid;
+  }
+  const id = c.req.param('id') ?? '';
+  if (id !== '' && !uuid.test(id)) throw new WritError('not_found', 'no such id');
+  return id.toLowerCase();
+}
+
+/** Each parameter at most once: which of two would count is nobody's guess. */
+function readQuery(call: Call, search: URLSearchParams, issues: ProblemIssue[]): unknown {
+  const values: Record<string, string> = Object.create(null);
+  for (const name of new Set(search.keys())) {
+    const all = search.getAll(name);
+    if (all.length > 1) issues.push({ path: name, message: 'is given more than once' });
+    if (call.query === undefined) issues.push({ path: name, message: 'is not a parameter of this call' });
+    values[name] = all[0] ?? '';
+  }
+  return call.query === undefined ? undefined : check(call.query, { ...values }, issues);
+}
+
+/** An absent body is an empty object: calls whose members are all optional need none. */
+async function readJson(c: Context, call: Call): Promise<unknown> {
+  const type = c.req.header('content-type');
+  const bytes = await readBody(c.req.raw, maxBodyBytes);
+  if (bytes.length === 0) return {};
+  const accepted =
+    call.method === 'patch' ? ['application/json', 'application/merge-patch+json'] : ['application/json'];
+  const [mediaType = '', ...parameters] = (type ?? '')
+    .toLowerCase()
+    .split(';')
+    .map((part) => part.trim());
+  const isUtf8 = parameters.every(
+    (parameter) => !parameter.startsWith('charset=') || /^charset="?utf-8"?$/.test(parameter),
+  );
+  if (!accepted.includes(mediaType) || !isUtf8) {
+    throw new WritError('unsupported_media_type', `The body has to be ${accepted.join(' or ')}, in UTF-8.`);
+  }
+  return parseJson(bytes);
+}
+
+function check(schema: z.ZodType, value: unknown, issues: ProblemIssue[]): unknown {
+  const result = schema.safeParse(value, {
+    error: (issue) => (issue.code === 'invalid_type' && issue.input === undefined ? 'is required' : undefined),
+  });
+  if (result.success) return result.data;
+  for (const issue of result.error.issues) {
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys) issues.push({ path: pathOf([...issue.path, key]), message: 'is not known here' });
+    } else {
+      issues.push({ path: pathOf(issue.path), message: issue.message });
+    }
+  }
+  return undefined;
+}
+
+const pathOf = (path: PropertyKey[]): string =>
+  path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '');
+
+function summaryOf(issues: ProblemIssue[]): string {
+  const [first] = issues;
+  const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : '';
+  return first === undefined ? '' : `${first.path === '' ? 'the body' : first.path}: ${first.message}${more}`;
+}
