@@ -158,15 +158,12 @@ async function refusalOf(response: Response, call: string, tokenSource: string):
     return fail(exitCodes.unavailable, `Writ cannot answer now: ${detail}${trail}. Try again ${again}.`);
   }
   const code = typeof problem.code === 'string' ? ` (${problem.code})` : '';
-  return fail(exitCodes.refused, `Writ refused${code}: ${detail}${memberErrors(problem)}.`);
+  return fail(exitCodes.refused, `Writ refused${code}: ${memberErrors(problem) ?? detail}.`);
 }
 
-/** The members a validation problem complains of, when the server lists them one by one. */
-function memberErrors(problem: Row): string {
+/** All that is wrong with the input, when the server lists more than the `detail` names. */
+function memberErrors(problem: Row): string | undefined {
   const errors = Array.isArray(problem.errors) ? problem.errors.filter(isRow) : [];
-  const lines = errors.map((error) => {
-    const where = error.path ?? error.pointer;
-    return `${Array.isArray(where) ? where.join('.') : String(where ?? '')} ${String(error.message ?? error.detail ?? '')}`.trim();
-  });
-  return lines.length === 0 ? '' : `: ${visible(lines.join('; '))}`;
+  if (errors.length < 2) return undefined;
+  return errors.map((error) => visible(`${error.path || 'the body'}: ${error.message}`)).join('; ');
 }

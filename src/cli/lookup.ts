@@ -14,19 +14,20 @@ export const isUuid = (text: string): boolean => uuid.test(text);
 /** An agent's id. A decommissioned agent gives its name up to one that came after it. */
 export async function findAgentId(session: Session, reference: string): Promise<string> {
   if (isUuid(reference)) return reference;
-  const { items } = await session.client().list('/agents');
+  const { items } = await session.client().list('/agents', { name: reference });
   const named = items.filter((agent) => agent.name === reference);
   const current = named.filter((agent) => agent.status !== 'decommissioned');
   const agent = pickOne(current.length === 0 ? named : current, reference, 'agent', ['status', 'environment', 'owner']);
   return String(agent.id);
 }
 
-/** A person's id, from the id or the `userName` (case-insensitive, RFC 7643 §4.1.1). */
+/** A person's id, from the id or the `userName` (case-insensitive, RFC 7643 §4.1.1). The deleted count only alone. */
 export async function findPersonId(session: Session, reference: string): Promise<string> {
   if (isUuid(reference)) return reference;
-  const { items } = await session.client().list('/people');
-  const people = items.filter((person) => same(person.userName, reference));
-  return String(pickOne(people, reference, 'person', ['userName', 'directory']).id);
+  const { items } = await session.client().list('/people', { userName: reference });
+  const named = items.filter((person) => same(person.userName, reference));
+  const present = named.filter((person) => !person.deletedAt);
+  return String(pickOne(present.length === 0 ? named : present, reference, 'person', ['userName', 'directory']).id);
 }
 
 /** An item of a list that is short by nature, by its id or by one of `names`. */

@@ -43,7 +43,7 @@ export async function startCannedApi(routes: Routes): Promise<CannedApi> {
       path: url.pathname,
       query: url.searchParams,
       headers: incoming.headers,
-      body: content === '' ? undefined : JSON.parse(content),
+      body: incoming.headers['content-type'] === 'application/json' ? JSON.parse(content) : content || undefined,
     };
     requests.push(request);
     const answer =

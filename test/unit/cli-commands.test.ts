@@ -124,6 +124,21 @@ describe('failures', () => {
     [{ status: 502, headers: { 'content-type': 'text/html' }, body: '<h1>Bad gateway</h1>' }, 5, 'HTTP 502'],
     [{ status: 200, body: '<h1>Hello</h1>' }, 5, "is not Writ's administration API"],
     [{ status: 307, headers: { location: 'http://127.0.0.1:1/' } }, 5, 'failed'],
+    [
+      {
+        status: 400,
+        body: {
+          code: 'invalid_request',
+          detail: 'name: is empty (and 1 more)',
+          errors: [
+            { path: 'name', message: 'is empty' },
+            { path: '', message: 'is odd' },
+          ],
+        },
+      },
+      1,
+      'Writ refused (invalid_request): name: is empty; the body: is odd.',
+    ],
   ])('%o', async (answer, exitCode, sentence) => {
     api.routes = { 'GET /api/v1/agents': () => answer };
     const { code, stdout, stderr } = await writ(['agents', 'list']);
@@ -147,6 +162,7 @@ describe('failures', () => {
     [['agents', 'suspend', 'x']],
     [['agents', 'list', '--url', 'nonsense']],
     [['agents', 'create', '--name', 'a', '--environment', 'e', '--owner', 'o']],
+    [['agents', 'create', '--name', 'a', '--owner', 'o', '--secret']],
     [['agents', 'create', '--name', 'a', '--environment', 'e', '--owner', 'o', '--parent', 'p', '--secret']],
     [['directories', 'rotate-token', 'x', '--grace-seconds', '-1']],
     [['offboardings', 'show']],
@@ -203,7 +219,6 @@ describe('creating an agent', () => {
     const { d, ...publicHalf } = kept;
     expect(api.requests[0]?.body).toEqual({
       name: 'a',
-      description: '',
       owner: 'maria',
       environment: 'production',
       intents: ['a.b', 'c.d', 'e.f'],

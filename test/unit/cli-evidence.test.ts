@@ -12,7 +12,11 @@ const receipt = {
   id: '70000000-0000-4000-8000-000000000000',
   person,
   agents: [{ id: '10000000-0000-4000-8000-000000000000', name: 'crm-triage' }],
-  request: { directory: 'okta', method: 'PATCH', requestId: 'r-1' },
+  request: {
+    directory: { id: '50000000-0000-4000-8000-000000000000', name: 'okta' },
+    method: 'PATCH',
+    requestId: 'r-1',
+  },
   requestedAt: '2026-11-25T12:00:00.000Z',
   committedAt: '2026-11-25T12:00:00.043Z',
   answeredAt: '2026-11-25T12:00:00.045Z',
@@ -89,6 +93,7 @@ describe('audit verify', () => {
 
 describe('offboardings show', () => {
   test('a page with the spans between the instants, found by the person', async () => {
+    api.routes['GET /api/v1/people'] = () => listOf([{ ...person, deletedAt: '2026-11-25T12:00:00.000Z' }]);
     api.routes['GET /api/v1/offboardings'] = () => listOf([receipt]);
     api.routes[`GET /api/v1/offboardings/${receipt.id}`] = () => ({ body: receipt });
     const { code, stdout } = await runCli(['offboardings', 'show', '--person', 'Maria@example.com'], {

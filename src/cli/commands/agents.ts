@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
-import type { Query } from '../client.ts';
 import { collect, withExamples } from '../examples.ts';
 import { CliFailure, usage } from '../failure.ts';
 import { isRow, type Row } from '../json.ts';
 import { generateKeyFile, readPublicJwks } from '../key-file.ts';
-import { findAgentId, findPersonId } from '../lookup.ts';
+import { findAgentId } from '../lookup.ts';
 import { type Column, instantOf, textOf } from '../print.ts';
 import { openSession, type Session, showList, showOne } from '../session.ts';
 import { parseInstant } from '../time.ts';
@@ -65,9 +64,7 @@ function addList(agents: Command): void {
       .option('--intent <name>', 'only those that may use this intent')
       .action(async (options: Filters, command: Command) => {
         const session = openSession(command);
-        const query: Query = { ...options };
-        if (options.owner !== undefined) query.owner = await findPersonId(session, options.owner);
-        await showList(session, { path: '/agents', query, noun: 'agents', columns });
+        await showList(session, { path: '/agents', query: { ...options }, noun: 'agents', columns });
       }),
     ['writ agents list --owner maria@example.com', 'writ agents list --status suspended --json'],
   );
@@ -105,7 +102,7 @@ interface CreateOptions {
   owner?: string;
   directory?: string;
   parent?: string;
-  environment: string;
+  environment?: string;
   project?: string;
   expiresAt?: string;
   intent?: string[];
@@ -120,7 +117,7 @@ function addCreate(agents: Command): void {
       .command('create')
       .description('make an agent; it authenticates with one of --generate-key, --jwks, --secret')
       .requiredOption('--name <name>', 'what people call it')
-      .requiredOption('--environment <name>', 'production, staging, …; an agent reaches only APIs of its own')
+      .option('--environment <name>', 'production, staging, …; a sub-agent has that of its parent')
       .option('--owner <person>', 'the person who answers for it (id or userName)')
       .option('--directory <directory>', "the owner's directory, when the userName stands in several")
       .option('--parent <agent>', 'make it a sub-agent, which inherits the owner (id or name); without --owner')
@@ -134,7 +131,7 @@ function addCreate(agents: Command): void {
       .action(async (options: CreateOptions, command: Command) => createAgent(openSession(command), options)),
     [
       'writ agents create --name crm-triage --owner maria@example.com --environment production \\\n      --intent crm.ticket_read --expires-at 90d --generate-key crm-triage.jwk',
-      'writ agents create --name crm-summary --parent crm-triage --environment production --secret',
+      'writ agents create --name crm-summary --parent crm-triage --secret',
     ],
   );
 }
@@ -145,13 +142,16 @@ async function createAgent(session: Session, options: CreateOptions): Promise<vo
   if ((options.owner === undefined) === (options.parent === undefined)) {
     throw usage('Who answers for it? Give --owner, or --parent for a sub-agent, which has the owner of its parent.');
   }
+  if (options.parent === undefined && options.environment === undefined) {
+    throw usage('Where will it work? Give --environment; an agent reaches only the APIs of its own.');
+  }
   const body: Row = {
     name: options.name,
-    description: options.description ?? '',
-    environment: options.environment,
     intents: options.intent ?? [],
     ...(options.owner === undefined ? {} : { owner: ownerOf(options.owner, options.directory) }),
     ...(options.parent === undefined ? {} : { parent: await findAgentId(session, options.parent) }),
+    ...(options.description === undefined ? {} : { description: options.description }),
+    ...(options.environment === undefined ? {} : { environment: options.environment }),
     ...(options.project === undefined ? {} : { project: options.project }),
     ...(options.expiresAt === undefined ? {} : { expiresAt: parseInstant(options.expiresAt, new Date(), 'ahead') }),
   };

@@ -72,22 +72,17 @@ async function listEntries(session: Session, options: Filters): Promise<void> {
       { title: 'NUMBER', value: (row) => textOf(row.number), isKept: true },
       { title: 'AT', value: (row) => textOf(row.at), isKept: true },
       { title: 'KIND', value: (row) => textOf(row.kind), isKept: true },
-      { title: 'DECISION', value: (row) => textOf(memberOf(row, ['decision', 'policy_decision', 'outcome'])) },
-      { title: 'AGENT', value: (row) => textOf(memberOf(row, ['agent', 'agentId', 'principal'])) },
-      { title: 'PERSON', value: (row) => textOf(memberOf(row, ['person', 'personId'])) },
-      { title: 'INTENT', value: (row) => textOf(memberOf(row, ['intent', 'taskIntent'])) },
-      { title: 'REASON', value: (row) => textOf(memberOf(row, ['reason', 'detail'])) },
+      {
+        title: 'OUTCOME',
+        value: (row) => textOf(row.outcome),
+        style: (text) => (text === 'refused' ? 'red' : undefined),
+      },
+      { title: 'AGENT', value: (row) => textOf(row.agent) },
+      { title: 'PERSON', value: (row) => textOf(row.person) },
+      { title: 'INTENT', value: (row) => textOf(row.intent) },
+      { title: 'REASON', value: (row) => textOf(row.reason) },
     ],
   });
-}
-
-/** The first of `names` that an entry, or its body, carries: kinds of entries differ in their members. */
-function memberOf(row: Row, names: string[]): unknown {
-  const places = [row, ...[row.body, row.event, row.details].filter(isRow)];
-  for (const place of places) {
-    for (const name of names) if (place[name] !== undefined && place[name] !== null) return place[name];
-  }
-  return undefined;
 }
 
 async function verifyLog(session: Session): Promise<void> {

@@ -1,7 +1,24 @@
 import type { Command } from 'commander';
 import { withExamples } from '../examples.ts';
-import { instantOf, textOf } from '../print.ts';
-import { openSession, showList, showOne } from '../session.ts';
+import { isRow } from '../json.ts';
+import { type Column, instantOf, textOf } from '../print.ts';
+import { openSession, showList, showOne, showRows } from '../session.ts';
+
+const statusStyles: Record<string, 'green' | 'yellow' | 'dim' | 'red'> = {
+  signing: 'green',
+  pending: 'yellow',
+  retired: 'dim',
+  revoked: 'red',
+};
+
+const columns: Column[] = [
+  { title: 'KID', value: (row) => textOf(row.kid), isKept: true },
+  { title: 'ALGORITHM', value: (row) => textOf(row.algorithm) },
+  { title: 'STATUS', value: (row) => textOf(row.status), isKept: true, style: (text) => statusStyles[text] },
+  { title: 'SIGNS FROM', value: (row) => instantOf(row.signsFrom) },
+  { title: 'RETIRED', value: (row) => instantOf(row.retiredAt) },
+  { title: 'REVOKED', value: (row) => instantOf(row.revokedAt) },
+];
 
 /** `writ keys …`: the keys that sign tokens. */
 export function addKeys(program: Command): void {
@@ -11,22 +28,7 @@ export function addKeys(program: Command): void {
       .command('list')
       .description('list keys')
       .action(async (_options: object, command: Command) =>
-        showList(openSession(command), {
-          path: '/keys',
-          noun: 'keys',
-          columns: [
-            { title: 'KID', value: (row) => textOf(row.kid), isKept: true },
-            { title: 'ALGORITHM', value: (row) => textOf(row.algorithm ?? row.alg) },
-            { title: 'CREATED', value: (row) => instantOf(row.createdAt) },
-            { title: 'SIGNS FROM', value: (row) => instantOf(row.signsFrom) },
-            { title: 'RETIRED', value: (row) => instantOf(row.retiredAt) },
-            {
-              title: 'REVOKED',
-              value: (row) => instantOf(row.revokedAt),
-              style: (text) => (text === '-' ? undefined : 'red'),
-            },
-          ],
-        }),
+        showList(openSession(command), { path: '/keys', noun: 'keys', columns }),
       ),
     ['writ keys list'],
   );
@@ -34,10 +36,10 @@ export function addKeys(program: Command): void {
     keys
       .command('rotate')
       .description('make new keys; each is published before it signs, and the old one stays valid for its tokens')
-      .option('--algorithm <name>', 'only ES256, Ed25519 or RS256')
-      .action(async (options: { algorithm?: string }, command: Command) => {
+      .action(async (_options: object, command: Command) => {
         const session = openSession(command);
-        showOne(session, await session.client().post('/keys/rotate', { ...options }));
+        const { items } = await session.client().post('/keys/rotate');
+        showRows(session, Array.isArray(items) ? items.filter(isRow) : [], 'keys', columns);
       }),
     ['writ keys rotate'],
   );
@@ -46,12 +48,10 @@ export function addKeys(program: Command): void {
       .command('revoke')
       .description('declare a key dead for every verifier at once: all tokens it signed die')
       .argument('<kid>')
-      .requiredOption('--reason <text>', 'why; goes to the audit log')
-      .action(async (kid: string, options: { reason: string }, command: Command) => {
+      .action(async (kid: string, _options: object, command: Command) => {
         const session = openSession(command);
-        const path = `/keys/${encodeURIComponent(kid)}/revoke`;
-        showOne(session, await session.client().post(path, { reason: options.reason }));
+        showOne(session, await session.client().post(`/keys/${encodeURIComponent(kid)}/revoke`));
       }),
-    ['writ keys revoke 3kB9… --reason "backup of the key was lost"'],
+    ['writ keys revoke 3kB9…'],
   );
 }

@@ -3,9 +3,21 @@ import { withExamples } from '../examples.ts';
 import { notFound, usage } from '../failure.ts';
 import { isRow, type Row } from '../json.ts';
 import { isUuid, same } from '../lookup.ts';
-import { instantOf, textOf } from '../print.ts';
+import { type Column, instantOf, textOf } from '../print.ts';
 import { renderReceipt } from '../receipt-page.ts';
-import { openSession, type Session, showList } from '../session.ts';
+import { openSession, type Session, showList, showRows } from '../session.ts';
+
+const noun = 'offboardings';
+const columns: Column[] = [
+  { title: 'ID', value: (row) => textOf(row.id), isKept: true },
+  { title: 'PERSON', value: (row) => textOf(row.person) },
+  { title: 'AGENTS', value: (row) => (Array.isArray(row.agents) ? String(row.agents.length) : '-') },
+  {
+    title: 'ACKNOWLEDGED',
+    value: (row) => (Array.isArray(row.acknowledgements) ? String(row.acknowledgements.length) : '-'),
+  },
+  { title: 'COMMITTED', value: (row) => instantOf(row.committedAt), isKept: true },
+];
 
 /** `writ offboardings …`: the proof of what stopped when somebody left. */
 export function addOffboardings(program: Command): void {
@@ -17,18 +29,8 @@ export function addOffboardings(program: Command): void {
       .option('--person <person>', 'only those of this person (id or userName)')
       .action(async (options: { person?: string }, command: Command) => {
         const session = openSession(command);
-        const query = options.person === undefined ? {} : { person: await personOf(session, options.person) };
-        await showList(session, {
-          path: '/offboardings',
-          query,
-          noun: 'offboardings',
-          columns: [
-            { title: 'ID', value: (row) => textOf(row.id), isKept: true },
-            { title: 'PERSON', value: (row) => textOf(row.person) },
-            { title: 'AGENTS', value: (row) => (Array.isArray(row.agents) ? String(row.agents.length) : '-') },
-            { title: 'COMMITTED', value: (row) => instantOf(row.committedAt), isKept: true },
-          ],
-        });
+        if (options.person === undefined) await showList(session, { path: '/offboardings', noun, columns });
+        else showRows(session, await receiptsOf(session, options.person), noun, columns);
       }),
     ['writ offboardings list'],
   );
@@ -54,25 +56,29 @@ export function addOffboardings(program: Command): void {
   );
 }
 
-/** A leaver may be gone from the list of people; the receipts still name them. */
-async function personOf(session: Session, reference: string): Promise<string> {
-  if (isUuid(reference)) return reference;
-  const { items } = await session.client().list('/offboardings');
-  const people = items.map((item) => item.person).filter(isRow);
-  const ids = new Set(people.filter((person) => same(person.userName, reference)).map((person) => String(person.id)));
-  const [id, ...others] = ids;
-  if (id === undefined) throw notFound(`No offboarding of "${reference}" is known.`);
-  if (others.length > 0)
-    throw usage(`"${reference}" names several people; say which by the id:\n  ${[...ids].join('\n  ')}`);
-  return id;
+/** Receipts of a person, newest first. A `userName` may have belonged to several people, one after the other. */
+async function receiptsOf(session: Session, reference: string): Promise<Row[]> {
+  const client = session.client();
+  const ids = isUuid(reference)
+    ? [reference]
+    : (await client.list('/people', { userName: reference })).items
+        .filter((person) => same(person.userName, reference))
+        .map((person) => String(person.id));
+  const pages = await Promise.all(ids.map((person) => client.list('/offboardings', { person })));
+  const found = pages.map((page) => page.items).filter((items) => items.length > 0);
+  if (found.length > 1) {
+    const lines = found.flat().map((row) => `  ${textOf(row.id)}  ${instantOf(row.committedAt)}  ${personIdOf(row)}`);
+    throw usage(`"${reference}" was the name of several people; say which by an id:\n${lines.join('\n')}`);
+  }
+  return found[0] ?? [];
 }
 
+const personIdOf = (receipt: Row): string => textOf(isRow(receipt.person) ? receipt.person.id : undefined);
+
 async function newestOf(session: Session, reference: string): Promise<string> {
-  const person = await personOf(session, reference);
-  const { items } = await session.client().list('/offboardings', { person });
-  const at = (row: Row) => Date.parse(String(row.committedAt));
-  const newest = items.toSorted((a, b) => at(b) - at(a))[0];
+  const [newest, ...older] = await receiptsOf(session, reference);
   if (newest === undefined) throw notFound(`No offboarding of "${reference}" is known.`);
-  if (items.length > 1) session.note(`The newest of ${items.length}; \`writ offboardings list --person\` shows all.`);
+  if (older.length > 0)
+    session.note(`The newest of ${older.length + 1}: \`writ offboardings list --person\` shows all.`);
   return String(newest.id);
 }

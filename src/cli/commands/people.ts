@@ -1,8 +1,14 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { withExamples } from '../examples.ts';
 import { findPersonId } from '../lookup.ts';
 import { instantOf, textOf } from '../print.ts';
 import { openSession, showList, showOne } from '../session.ts';
+
+interface Filters {
+  search?: string;
+  directory?: string;
+  active?: 'yes' | 'no';
+}
 
 /** `writ people …`: humans known from the directories; they are changed by SCIM alone. */
 export function addPeople(program: Command): void {
@@ -11,9 +17,17 @@ export function addPeople(program: Command): void {
     people
       .command('list')
       .description('list people')
-      .action(async (_options: object, command: Command) =>
+      .option('--search <text>', 'only those with this in their userName or name')
+      .option('--directory <directory>', 'only those of this directory (id or name)')
+      .addOption(new Option('--active <yes|no>', 'only those who are, or are not').choices(['yes', 'no']))
+      .action(async (options: Filters, command: Command) =>
         showList(openSession(command), {
           path: '/people',
+          query: {
+            q: options.search,
+            directory: options.directory,
+            active: options.active === undefined ? undefined : String(options.active === 'yes'),
+          },
           noun: 'people',
           columns: [
             { title: 'ID', value: (row) => textOf(row.id), isKept: true },
@@ -21,7 +35,7 @@ export function addPeople(program: Command): void {
             { title: 'NAME', value: (row) => textOf(row.displayName) },
             {
               title: 'ACTIVE',
-              value: (row) => textOf(row.active),
+              value: (row) => (row.deletedAt ? 'deleted' : textOf(row.active)),
               style: (text) => (text === 'yes' ? 'green' : 'red'),
             },
             { title: 'DIRECTORY', value: (row) => textOf(row.directory) },
@@ -29,7 +43,7 @@ export function addPeople(program: Command): void {
           ],
         }),
       ),
-    ['writ people list', "writ people list --json | jq -r '.[] | select(.active) | .userName'"],
+    ['writ people list', 'writ people list --directory Okta --active no --json'],
   );
   withExamples(
     people

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { withExamples } from '../examples.ts';
+import { usage } from '../failure.ts';
 import { openSession } from '../session.ts';
 
 /** `writ serve`, `migrate` and `demo`: the commands that run Writ instead of calling it, loaded only when asked for. */
@@ -10,7 +11,7 @@ export function addServer(program: Command): void {
       .description('run the server; it is configured by the environment alone')
       .action(async () => {
         const { serve } = await import('../../main.ts');
-        await serve(process.env);
+        await withSettings(() => serve(process.env));
       }),
     ['writ serve', 'DATABASE_URL=postgres://writ@db/writ WRIT_ISSUER=https://writ.example.com writ serve'],
   );
@@ -21,7 +22,7 @@ export function addServer(program: Command): void {
       .action(async (_options: object, command: Command) => {
         const session = openSession(command);
         const { migrateDatabase } = await import('../../main.ts');
-        const applied = await migrateDatabase(process.env);
+        const applied = await withSettings(() => migrateDatabase(process.env));
         if (session.isJson) session.print(JSON.stringify(applied, null, 2));
         else if (applied.length === 0) session.print('The database is up to date: nothing to apply.');
         else for (const name of applied) session.print(`applied ${name}`);
@@ -39,4 +40,14 @@ export function addServer(program: Command): void {
       }),
     ['writ demo', 'writ demo --keep'],
   );
+}
+
+/** Settings that do not fit are wrong usage; the message names every one of them. */
+async function withSettings<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const { ConfigError } = await import('../../config.ts');
+    throw error instanceof ConfigError ? usage(error.message) : error;
+  }
 }

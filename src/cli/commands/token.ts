@@ -1,11 +1,12 @@
 import { type Command, Option } from 'commander';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import type { AccessTokenClaims } from '../../protocol.ts';
+import type { AgentError, PrivateJwk, Token } from '../../sdk/agent/agent.ts';
 import { collect, withExamples } from '../examples.ts';
-import { CliFailure, exitCodes, usage } from '../failure.ts';
+import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { discoverIssuer } from '../issuer.ts';
-import { isRow } from '../json.ts';
 import { readPrivateJwk, readTextFile } from '../key-file.ts';
+import { visible } from '../print.ts';
 import { openSession, type Session } from '../session.ts';
 import { tellToken } from '../story.ts';
 
@@ -52,23 +53,30 @@ async function showToken(session: Session, options: Options): Promise<void> {
     options.key === undefined ? { clientSecret: clientSecret ?? '' } : { key: readPrivateJwk(options.key) };
   const issuer = options.issuer ?? (await discoverIssuer(session.url, fetch)).issuer;
   session.trace(`issuer ${issuer}`);
-  const { createAgent } = await import('../../sdk/agent/agent.ts');
-  const agent = await createAgent({ issuer, clientId: options.clientId, ...credential });
-  const { accessToken } = await agent
-    .token({
+  const { accessToken } = await requestToken(options, issuer, credential);
+  if (options.raw === true) return session.print(accessToken);
+  const header = decodeProtectedHeader(accessToken);
+  const payload = decodeJwt<AccessTokenClaims>(accessToken);
+  session.print(session.isJson ? JSON.stringify({ header, payload }, null, 2) : tellToken(payload, new Date()));
+}
+
+type Credential = { key: PrivateJwk } | { clientSecret: string };
+
+async function requestToken(options: Options, issuer: string, credential: Credential): Promise<Token> {
+  const { AgentError, createAgent } = await import('../../sdk/agent/agent.ts');
+  try {
+    return await createAgent({ issuer, clientId: options.clientId, ...credential }).token({
       resource: options.resource,
       ...(options.intent === undefined ? {} : { intent: options.intent }),
       ...(options.action === undefined ? {} : { actions: options.action }),
       ...(options.datatype === undefined ? {} : { datatypes: options.datatype }),
       ...(options.identifier === undefined ? {} : { identifier: options.identifier }),
-    })
-    .catch((error: unknown) => {
-      throw explainRefusal(error);
     });
-  if (options.raw === true) return session.print(accessToken);
-  const header = decodeProtectedHeader(accessToken);
-  const payload = decodeJwt<AccessTokenClaims>(accessToken);
-  session.print(session.isJson ? JSON.stringify({ header, payload }, null, 2) : tellToken(payload, new Date()));
+  } catch (error) {
+    if (error instanceof AgentError) throw explainRefusal(error);
+    if (error instanceof TypeError) throw new CliFailure(exitCodes.usage, `${error.message}.`, { cause: error });
+    throw error;
+  }
 }
 
 /** A secret on the command line would stand in the process list, so there is no option for it. */
@@ -90,27 +98,20 @@ const nextSteps: Record<string, string> = {
   resource_unknown: '`writ apis list` shows the identifiers',
 };
 
-function explainRefusal(error: unknown): unknown {
-  if (!isRow(error) || !(error instanceof Error)) return error;
-  const members: Record<string, unknown> = { ...error };
-  const code = String(members.error ?? members.code ?? '');
-  if (code === '') return error;
-  const reason = typeof members.reason === 'string' ? members.reason : undefined;
-  const where = members.errorUri ?? members.error_uri;
-  const status = Number(members.status);
-  const next = reason === undefined ? undefined : nextSteps[reason];
-  const sentence = [
-    `No token: ${error.message.replace(/[.\s]+$/, '')}${reason === undefined || error.message.includes(reason) ? '' : ` (${reason})`}.`,
-    ...(next === undefined ? [] : [`${next}${typeof where === 'string' ? `: ${where}` : ''}.`]),
-  ].join(' ');
-  if (code === 'invalid_client') {
-    return new CliFailure(
-      exitCodes.forbidden,
-      `${sentence} Check --client-id, and that the key or secret is this agent's.`,
-      { cause: error },
-    );
+function explainRefusal(error: AgentError): CliFailure {
+  const said = visible(error.description ?? error.message).replace(/[.\s]+$/, '');
+  const reason = error.reason === undefined ? '' : ` (${visible(error.reason)})`;
+  const fail = (exitCode: ExitCode, next?: string) =>
+    new CliFailure(exitCode, `No token: ${said}${reason}.${next === undefined ? '' : ` ${next}.`}`, { cause: error });
+  if (error.error === 'invalid_client') {
+    return fail(exitCodes.forbidden, 'Check --client-id, and that the key or secret is that of this agent');
   }
-  const isOutage =
-    status >= 500 || ['network', 'unavailable', 'server_error', 'temporarily_unavailable', 'timeout'].includes(code);
-  return new CliFailure(isOutage ? exitCodes.unavailable : exitCodes.refused, sentence, { cause: error });
+  if (error.code === 'unavailable' || error.code === 'protocol') {
+    return fail(exitCodes.unavailable, 'Is Writ running, and is this its issuer? See --url and --issuer');
+  }
+  const next = error.reason === undefined ? undefined : nextSteps[error.reason];
+  return fail(
+    exitCodes.refused,
+    next === undefined || error.errorUri === undefined ? next : `${next}: ${visible(error.errorUri)}`,
+  );
 }
