@@ -1,0 +1,82 @@
+/** Latches: what holds an agent besides its status, until a named act clears it. Set here, cleared in `lifecycle.ts`. */
+import { sql } from 'drizzle-orm';
+import { type Db, isOutage, sqlState, type Tx } from '../../platform/db/client.ts';
+import { type Act, type AuditEvent, append } from '../audit/append.ts';
+import { revoke } from '../revocation/revoke.ts';
+import { type LockedAgent, withAgent } from './locking.ts';
+
+/**
+ * Latches every agent of an owner who has left; a part of the offboarding, under the owner's lock that its caller holds.
+ * Returns all of the owner's agents that are not decommissioned, latched now or before.
+ *
+ * `version` stays: it guards cached rights, and nothing caches what is live. Raising it costs three times the latching.
+ */
+export async function latchOwnedBy(tx: Tx, ownerId: string): Promise<{ id: string; name: string }[]> {
+  // Nobody else latches under this lock, so looking first is safe, and half the price of `on conflict` for 100,000 rows.
+  const rows = await tx.execute<{ id: string; name: string }>(sql`
+    with owned as materialized (
+      select id, name from agents where owner_id = ${ownerId}::uuid and status <> 'decommissioned'
+    ), latched as (
+      insert into latches (agent_id, reason)
+      select id, 'owner_lost' from owned
+      where not exists (select from latches l where l.agent_id = owned.id and l.reason = 'owner_lost')
+      order by id
+    )
+    select id, name from owned order by name, id`);
+  return rows.map(({ id, name }) => ({ id, name }));
+}
+
+/** Latches an agent whose expiry has passed. True for the one that did it, who records it and revokes. */
+export async function latchExpired(tx: Tx, agent: LockedAgent): Promise<boolean> {
+  if (!agent.expired || agent.status === 'decommissioned') return false;
+  const rows = await tx.execute(sql`
+    insert into latches (agent_id, reason) values (${agent.id}::uuid, 'expired') on conflict do nothing returning 1`);
+  return rows.length > 0;
+}
+
+export const expiredEvent = (agent: LockedAgent): AuditEvent => ({
+  kind: 'agent.expired',
+  outcome: 'done',
+  agent: agent.id,
+  person: agent.ownerId,
+  details: { name: agent.name, expiresAt: agent.expiresAt?.toISOString() ?? null },
+});
+
+const batch = 100;
+
+/**
+ * Latches agents whose expiry has passed, at most 100 a call, each in its own transaction. Safe on many nodes at once:
+ * whoever sets the latch records it. They are dead from their expiry on, with or without this. Returns how many it latched.
+ *
+ * An agent that cannot be latched keeps none of the others; its error is thrown at the end. An outage ends the round.
+ */
+export async function expireAgents(db: Db, act: Act): Promise<number> {
+  const due = await db.execute<{ id: string }>(sql`
+    select a.id from agents a
+    where a.expires_at <= clock_timestamp() and a.status <> 'decommissioned'
+      and not exists (select from latches l where l.agent_id = a.id and l.reason = 'expired')
+    order by a.expires_at limit ${batch}`);
+  const errors: unknown[] = [];
+  let expired = 0;
+  for (const { id } of due) {
+    try {
+      if (await expireAgent(db, act, id)) expired += 1;
+    } catch (error) {
+      if (isOutage(error) && sqlState(error) !== lockNotAvailable) throw error;
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw new AggregateError(errors, `${errors.length} expired agents could not be latched`);
+  return expired;
+}
+
+/** Somebody held this one owner's lock for too long: no reason to leave the other owners' agents. */
+const lockNotAvailable = '55P03';
+
+const expireAgent = (db: Db, act: Act, id: string): Promise<boolean> =>
+  withAgent(db, id, async (tx, agent) => {
+    if (!(await latchExpired(tx, agent))) return false;
+    await append(tx, act, [expiredEvent(agent)]);
+    await revoke(tx, [{ id: agent.id }]);
+    return true;
+  });

@@ -1,0 +1,133 @@
+/**
+ * What is done to an agent as a whole: suspend, activate, decommission, transfer. Each is a named act with a reason,
+ * under the owner's lock, and recorded once. Asking for what is so already changes and records nothing.
+ *
+ * | act          | from                       | to             | also                                              |
+ * |--------------|----------------------------|----------------|---------------------------------------------------|
+ * | suspend      | pending, active            | suspended      | ends its tokens and its descendants'              |
+ * | activate     | pending, suspended, active | active         | clears the latches whose cause is gone            |
+ * | decommission | any                        | decommissioned | so do all descendants; final                      |
+ * | transfer     | any but decommissioned     | stays          | the whole tree, by its root; clears `owner_lost`  |
+ */
+import { eq, sql } from 'drizzle-orm';
+import { WritError } from '../../errors.ts';
+import type { Db, Tx } from '../../platform/db/client.ts';
+import { type AgentStatus, agents, latches } from '../../platform/db/schema.ts';
+import { type Act, type AuditEvent, type AuditKind, append } from '../audit/append.ts';
+import { revoke } from '../revocation/revoke.ts';
+import { canonicalId } from './credentials.ts';
+import { isOwnerLive, type LockedAgent, requireLiveOwner, touched, withAgent } from './locking.ts';
+import { checkReason } from './validate.ts';
+import { type AgentView, readView } from './views.ts';
+
+export { expireAgents, latchOwnedBy } from './latches.ts';
+
+const refuseDecommissioned = (agent: LockedAgent): void => {
+  if (agent.status === 'decommissioned') throw new WritError('conflict', 'the agent is decommissioned, for good');
+};
+
+const eventOf = (kind: AuditKind, agent: LockedAgent, reason: string, details: object): AuditEvent => ({
+  kind,
+  outcome: 'done',
+  agent: agent.id,
+  person: agent.ownerId,
+  reason,
+  details: { name: agent.name, ...details },
+});
+
+async function setStatus(tx: Tx, id: string, status: AgentStatus): Promise<void> {
+  await tx
+    .update(agents)
+    .set({ status, ...touched })
+    .where(eq(agents.id, id));
+}
+
+/** Stops an agent, and so everything below it, until it is activated. @throws WritError `not_found`, `conflict`. */
+export async function suspendAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
+  const reason = checkReason(why);
+  return withAgent(db, id, async (tx, agent) => {
+    refuseDecommissioned(agent);
+    if (agent.status === 'suspended') return readView(tx, agent.id);
+    await setStatus(tx, agent.id, 'suspended');
+    const view = await readView(tx, agent.id);
+    await append(tx, act, [eventOf('agent.suspended', agent, reason, { from: agent.status })]);
+    await revoke(tx, [{ id: agent.id }]);
+    return view;
+  });
+}
+
+/**
+ * Makes an agent active and clears its latches, each only if its cause is gone. An ancestor that is not live still keeps
+ * it from being so.
+ * @throws WritError `not_found`; `conflict` saying what to do first.
+ */
+export async function activateAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
+  const reason = checkReason(why);
+  return withAgent(db, id, async (tx, agent) => {
+    refuseDecommissioned(agent);
+    if (!(await isOwnerLive(tx, agent.ownerId))) {
+      throw new WritError('conflict', 'the owner of the agent is not active: transfer it to somebody who is');
+    }
+    if (agent.expired)
+      throw new WritError('conflict', 'the agent has expired: set expiresAt to a later time, or to null');
+    const cleared = await tx.delete(latches).where(eq(latches.agentId, agent.id)).returning({ reason: latches.reason });
+    if (agent.status !== 'active' || cleared.length > 0) {
+      await setStatus(tx, agent.id, 'active');
+      const details = { from: agent.status, cleared: cleared.map((latch) => latch.reason) };
+      await append(tx, act, [eventOf('agent.activated', agent, reason, details)]);
+    }
+    return readView(tx, agent.id);
+  });
+}
+
+/** Ends an agent and all its descendants, for good. @throws WritError `not_found`. */
+export async function decommissionAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
+  const reason = checkReason(why);
+  return withAgent(db, id, async (tx, agent) => {
+    if (agent.status === 'decommissioned') return readView(tx, agent.id);
+    const ended = await tx
+      .update(agents)
+      .set({ status: 'decommissioned', ...touched })
+      .where(sql`path @> array[${agent.id}::uuid] and status <> 'decommissioned'`)
+      .returning({ id: agents.id });
+    const view = await readView(tx, agent.id);
+    const details = { from: agent.status, descendants: ended.length - 1 };
+    await append(tx, act, [eventOf('agent.decommissioned', agent, reason, details)]);
+    await revoke(tx, [{ id: agent.id }]);
+    return view;
+  });
+}
+
+/**
+ * Gives a whole tree, by its root, to another owner, who is live. Tokens that name the old owner end. It is the answer to
+ * an owner who has left, and clears that latch everywhere in the tree; other latches and states stay.
+ * @throws WritError `not_found`; `invalid_request` when there is no such person; `conflict` for a sub-agent, and for an
+ *   owner who is not active.
+ */
+export async function transferAgent(db: Db, act: Act, id: string, owner: string, why: string): Promise<AgentView> {
+  const reason = checkReason(why);
+  const ownerId = canonicalId(owner);
+  if (ownerId === null) throw new WritError('invalid_request', 'owner: a person is required');
+  const transfer = async (tx: Tx, agent: LockedAgent): Promise<AgentView> => {
+    refuseDecommissioned(agent);
+    if (agent.parentId !== null) {
+      throw new WritError('conflict', `a sub-agent has the owner of its tree: transfer its root, ${agent.path[0]}`);
+    }
+    await requireLiveOwner(tx, ownerId);
+    const tree = sql`select id from agents where path @> array[${agent.id}::uuid]`;
+    const cleared = await tx
+      .delete(latches)
+      .where(sql`reason = 'owner_lost' and agent_id in (${tree})`)
+      .returning({ agentId: latches.agentId });
+    if (agent.ownerId === ownerId && cleared.length === 0) return readView(tx, agent.id);
+    // The foreign key carries the owner down the tree, but not the version.
+    await tx.update(agents).set({ ownerId }).where(eq(agents.id, agent.id));
+    const moved = await tx.update(agents).set(touched).where(sql`id in (${tree})`).returning({ id: agents.id });
+    const view = await readView(tx, agent.id);
+    const details = { from: agent.ownerId, descendants: moved.length - 1, cleared: cleared.length };
+    await append(tx, act, [{ ...eventOf('agent.transferred', agent, reason, details), person: ownerId }]);
+    await revoke(tx, [{ id: agent.id }]);
+    return view;
+  };
+  return withAgent(db, id, transfer, [ownerId]);
+}

@@ -1,0 +1,107 @@
+/** How every change of an agent begins: its owner's lock first, its state in a later statement. */
+import { eq, sql } from 'drizzle-orm';
+import { type ErrorCode, WritError } from '../../errors.ts';
+import { constraintName, type Db, isOutage, sqlState, type Tx, transaction } from '../../platform/db/client.ts';
+import { lockOwners } from '../../platform/db/locks.ts';
+import { agents, people } from '../../platform/db/schema.ts';
+import { canonicalId } from './credentials.ts';
+
+/** An agent as it stands under its owner's lock, and the database's clock at that moment. */
+export type LockedAgent = typeof agents.$inferSelect & { now: Date; expired: boolean };
+
+const maxAttempts = 5;
+const moved = Symbol('the agent has another owner by now');
+
+/**
+ * Runs `fn` in a transaction that holds the lock of the agent's owner (and of the people in `alsoLock`). Locks are taken
+ * in one order, so an owner that changed before the lock was granted means a fresh transaction, not one lock more.
+ * @throws WritError `not_found`; `conflict` when the agent keeps changing hands.
+ */
+export async function withAgent<T>(
+  db: Db,
+  agentId: string,
+  fn: (tx: Tx, agent: LockedAgent) => Promise<T>,
+  alsoLock: readonly string[] = [],
+): Promise<T> {
+  const id = canonicalId(agentId);
+  if (id === null) throw noSuchAgent();
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const outcome = await change(db, async (tx) => {
+      const [before] = await tx.select({ ownerId: agents.ownerId }).from(agents).where(eq(agents.id, id));
+      if (before === undefined) throw noSuchAgent();
+      await lockOwners(tx, [before.ownerId, ...alsoLock]);
+      const agent = await readLocked(tx, id);
+      return agent.ownerId === before.ownerId ? { value: await fn(tx, agent) } : moved;
+    });
+    if (outcome !== moved) return outcome.value;
+  }
+  throw new WritError('conflict', 'the agent is changing hands: look again');
+}
+
+export const noSuchAgent = (): WritError => new WritError('not_found', 'no such agent');
+
+async function readLocked(tx: Tx, id: string): Promise<LockedAgent> {
+  const [row] = await tx
+    .select({
+      agent: agents,
+      now: sql`clock_timestamp()`.mapWith(agents.createdAt),
+      expired: sql<boolean>`coalesce(expires_at <= clock_timestamp(), false)`,
+    })
+    .from(agents)
+    .where(eq(agents.id, id));
+  if (row === undefined) throw noSuchAgent();
+  return { ...row.agent, now: row.now, expired: row.expired };
+}
+
+/** The database's clock, the one that decides what has expired. */
+export async function readClock(tx: Tx): Promise<Date> {
+  const [row] = await tx.execute<{ now: string }>(sql`select to_json(clock_timestamp()) as now`);
+  if (row === undefined) throw new Error('the database has no clock');
+  return new Date(row.now);
+}
+
+/** What every change of an agent's row sets as well. */
+export const touched = { version: sql`version + 1`, updatedAt: sql`clock_timestamp()` };
+
+/** Whether this person can answer for agents; `null`: there is no such person. Holds only under their lock. */
+export async function isOwnerLive(tx: Tx, ownerId: string): Promise<boolean | null> {
+  const [person] = await tx
+    .select({ active: people.active, deletedAt: people.deletedAt })
+    .from(people)
+    .where(eq(people.id, ownerId));
+  return person === undefined ? null : person.active && person.deletedAt === null;
+}
+
+/** @throws WritError `invalid_request` when there is no such person, `conflict` when they have left. */
+export async function requireLiveOwner(tx: Tx, ownerId: string): Promise<void> {
+  const live = await isOwnerLive(tx, ownerId);
+  if (live === null) throw new WritError('invalid_request', 'owner: no such person');
+  if (!live) throw new WritError('conflict', 'owner: this person is not active');
+}
+
+/** What a broken constraint says to the caller. These are the database's second line: the rules are checked before. */
+const brokenRules: Record<string, readonly [ErrorCode, string]> = {
+  agents_owner_id_fkey: ['invalid_request', 'owner: no such person'],
+  agents_parent: ['conflict', 'parent: a sub-agent has an existing parent, and its owner and environment'],
+  agents_depth: ['conflict', 'parent: a tree of agents is at most 16 deep'],
+  agents_place: ['conflict', 'an agent keeps its id, its parent and its path'],
+  agents_environment_check: ['invalid_request', 'environment: not a valid name'],
+  agent_intents_intent_id_fkey: ['invalid_request', 'intents: no such intent'],
+};
+/** Text with a NUL, or that is not Unicode. */
+const unstorable = new Set(['22021', '22P05']);
+
+/** A transaction in which a broken constraint is a `WritError`. Outages and faults pass through as they are. */
+export async function change<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
+  try {
+    return await transaction(db, fn);
+  } catch (error) {
+    if (error instanceof WritError || isOutage(error)) throw error;
+    const rule = brokenRules[constraintName(error) ?? ''];
+    if (rule !== undefined) throw new WritError(rule[0], rule[1], { cause: error });
+    if (unstorable.has(sqlState(error) ?? '')) {
+      throw new WritError('invalid_request', 'a text holds characters that cannot be stored', { cause: error });
+    }
+    throw error;
+  }
+}
