@@ -1,0 +1,54 @@
+/**
+ * Who is meant by `owner`. A UUID is a person's id and nothing else; anything else is a `userName`, which names somebody
+ * only within a directory, so that one that stands in two of them has to be given with its directory.
+ */
+import { and, eq, isNull, sql } from 'drizzle-orm';
+import { WritError } from '../../errors.ts';
+import type { Executor } from '../../platform/db/client.ts';
+import { directories, people } from '../../platform/db/schema.ts';
+import { isDirectory, toUuid } from './people.ts';
+
+/** A person's id, a `userName`, or a `userName` in a directory that is given by id or name. */
+export type OwnerName = string | { directory: string; userName: string };
+
+export interface Owner {
+  id: string;
+  /** As of this read; decisive only under the owner's lock. */
+  live: boolean;
+  directoryId: string;
+  userName: string;
+}
+
+/**
+ * A deleted person is found by id only, and is not live.
+ * @throws WritError `invalid_request` when nobody is meant; `conflict` when several are.
+ */
+export async function findOwner(executor: Executor, owner: OwnerName): Promise<Owner> {
+  const id = typeof owner === 'string' ? toUuid(owner) : null;
+  const userName = typeof owner === 'string' ? owner : owner.userName;
+  const found = await executor
+    .select({
+      id: people.id,
+      live: sql<boolean>`${people.active} and ${people.deletedAt} is null`,
+      directoryId: people.directoryId,
+      userName: people.userName,
+    })
+    .from(people)
+    .innerJoin(directories, eq(directories.id, people.directoryId))
+    .where(
+      id !== null
+        ? eq(people.id, id)
+        : and(
+            sql`lower(${people.userName}) = lower(${userName})`,
+            isNull(people.deletedAt),
+            typeof owner === 'string' ? undefined : isDirectory(owner.directory),
+          ),
+    )
+    .limit(2);
+  const [person, another] = found;
+  if (person === undefined) throw new WritError('invalid_request', 'owner: no such person');
+  if (another !== undefined) {
+    throw new WritError('conflict', 'owner: this userName stands in several directories; give {directory, userName}');
+  }
+  return person;
+}

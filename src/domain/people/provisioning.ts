@@ -1,0 +1,186 @@
+/**
+ * What a directory does to people: create, change, delete. Each is one transaction, and each change is made under the
+ * person's owner lock to the state read after it, so that an unrelated change cannot bring a leaver back. The step from
+ * live to not live, by whichever request, is an offboarding and happens in the same transaction; the step back is only
+ * recorded: what stopped with a person stays stopped.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { and, eq, sql } from 'drizzle-orm';
+import { WritError } from '../../errors.ts';
+import { constraintName, type Db, type Tx, transaction } from '../../platform/db/client.ts';
+import { lockOwners } from '../../platform/db/locks.ts';
+import { groupMembers, people } from '../../platform/db/schema.ts';
+import type { Act } from '../audit/append.ts';
+import * as audit from '../audit/append.ts';
+import { latestOffboarding, offboard } from './offboard.ts';
+import { type Person, type PersonState, readPerson } from './people.ts';
+
+/** The request by which a directory changes a person. */
+export interface ChangeRequest {
+  /** HTTP method, for the receipt. */
+  method: string;
+  requestedAt: Date;
+  /** The request says that this person is gone: that much of it is done whatever becomes of the rest. */
+  leaves: boolean;
+}
+
+export interface Changed {
+  person: Person;
+  /** The receipt of this departure, or of the earlier one that this request repeats. */
+  offboarding: string | null;
+}
+
+const isTaken = (error: unknown): boolean => constraintName(error) === 'people_user_name';
+const taken = (cause: unknown) =>
+  new WritError('conflict', 'userName: this directory has another user of that name', { cause });
+
+/** @throws WritError `conflict` when the `userName` is taken. */
+export async function createPerson(db: Db, act: Act, directoryId: string, state: PersonState): Promise<Person> {
+  try {
+    return await transaction(db, async (tx) => {
+      const [person] = await tx
+        .insert(people)
+        .values({ ...state, directoryId })
+        .returning();
+      if (person === undefined) throw new Error('the insert returned no person');
+      const details = { directory: directoryId, userName: person.userName, active: person.active };
+      await audit.append(tx, act, [{ kind: 'person.created', outcome: 'done', person: person.id, details }]);
+      return person;
+    });
+  } catch (error) {
+    if (isTaken(error)) throw taken(error);
+    throw error;
+  }
+}
+
+const stateOf = ({ userName, externalId, displayName, active, attributes }: Person): PersonState => ({
+  userName,
+  externalId,
+  displayName,
+  active,
+  attributes,
+});
+
+/** Names of what differs; audit entries carry no values of people's attributes. */
+function differences(before: PersonState, after: PersonState): string[] {
+  const flat = ({ attributes, ...state }: PersonState): Record<string, unknown> => ({ ...attributes, ...state });
+  const [old, next] = [flat(before), flat(after)];
+  return [...new Set([...Object.keys(old), ...Object.keys(next)])].filter(
+    (name) => !isDeepStrictEqual(old[name], next[name]),
+  );
+}
+
+async function write(tx: Tx, current: Person, state: Partial<PersonState>): Promise<Person> {
+  const [person] = await tx
+    .update(people)
+    .set({ ...state, version: sql`${people.version} + 1`, updatedAt: sql`clock_timestamp()` })
+    .where(eq(people.id, current.id))
+    .returning();
+  if (person === undefined) throw new Error('the update returned no person');
+  return person;
+}
+
+/** Writes the state; of a leaver whose new `userName` is taken, only the departure. */
+async function writeState(tx: Tx, current: Person, next: PersonState, leaves: boolean): Promise<Person> {
+  if (!leaves || next.userName === current.userName) return write(tx, current, next);
+  try {
+    // A savepoint: the failed update must not take the transaction with it.
+    return await tx.transaction((savepoint) => write(savepoint, current, next));
+  } catch (error) {
+    if (!isTaken(error)) throw error;
+    return write(tx, current, { active: false });
+  }
+}
+
+/** What `merge` makes of the current state. A leaver leaves, whatever `merge` makes of the rest. */
+function decide(current: Person, merge: (current: Person) => PersonState, leaves: boolean): PersonState {
+  if (!leaves) return merge(current);
+  try {
+    return { ...merge(current), active: false };
+  } catch {
+    return { ...stateOf(current), active: false };
+  }
+}
+
+/**
+ * Changes a person to what the pure function `merge` makes of the current state; what `merge` throws refuses the change,
+ * unless the request says that the person leaves.
+ * @throws WritError `not_found`; `conflict` when the new `userName` is taken.
+ */
+export async function changePerson(
+  db: Db,
+  act: Act,
+  { directoryId, id }: { directoryId: string; id: string },
+  request: ChangeRequest,
+  merge: (current: Person) => PersonState,
+): Promise<Changed> {
+  try {
+    return await transaction(db, async (tx) => {
+      await lockOwners(tx, [id]);
+      const current = await readPerson(tx, directoryId, id);
+      if (current === null) throw new WritError('not_found', 'no such user');
+      const next = decide(current, merge, request.leaves);
+      if (differences(stateOf(current), next).length === 0) {
+        return { person: current, offboarding: request.leaves ? await findOffboarding(tx, id) : null };
+      }
+      const person = await writeState(tx, current, next, request.leaves);
+      const changed = differences(stateOf(current), stateOf(person));
+      return { person, offboarding: await record(tx, act, current, person, changed, request) };
+    });
+  } catch (error) {
+    if (isTaken(error)) throw taken(error);
+    throw error;
+  }
+}
+
+const findOffboarding = async (tx: Tx, id: string): Promise<string | null> =>
+  (await latestOffboarding(tx, id))?.id ?? null;
+
+/** The audit record of a change, and the offboarding if it is one; the last thing in its transaction. */
+async function record(
+  tx: Tx,
+  act: Act,
+  before: Person,
+  after: Person,
+  changed: string[],
+  request: ChangeRequest,
+): Promise<string | null> {
+  const leaves = before.active && !after.active;
+  const returns = !before.active && after.active;
+  const others = changed.filter((name) => name !== 'active');
+  if (!leaves || others.length > 0) {
+    const kind = returns ? 'person.returned' : 'person.changed';
+    const details = { directory: after.directoryId, changed: leaves ? others : changed };
+    await audit.append(tx, act, [{ kind, outcome: 'done', person: after.id, details }]);
+  }
+  if (leaves) return (await offboard(tx, act, after, request)).id;
+  return request.leaves ? findOffboarding(tx, after.id) : null;
+}
+
+/** Makes a person a tombstone and ends their memberships. @throws WritError `not_found`, also the second time. */
+export async function deletePerson(
+  db: Db,
+  act: Act,
+  { directoryId, id }: { directoryId: string; id: string },
+  request: Omit<ChangeRequest, 'leaves'>,
+): Promise<{ offboarding: string | null }> {
+  return transaction(db, async (tx) => {
+    await lockOwners(tx, [id]);
+    const current = await readPerson(tx, directoryId, id);
+    if (current === null) throw new WritError('not_found', 'no such user');
+    await tx
+      .update(people)
+      .set({
+        active: false,
+        deletedAt: sql`clock_timestamp()`,
+        version: sql`${people.version} + 1`,
+        updatedAt: sql`clock_timestamp()`,
+      })
+      .where(and(eq(people.id, id), eq(people.directoryId, directoryId)));
+    await tx.delete(groupMembers).where(eq(groupMembers.personId, id));
+    if (current.active) return { offboarding: (await offboard(tx, act, current, request)).id };
+    const details = { directory: directoryId, changed: ['deleted'] };
+    await audit.append(tx, act, [{ kind: 'person.changed', outcome: 'done', person: id, details }]);
+    return { offboarding: await findOffboarding(tx, id) };
+  });
+}

@@ -1,0 +1,182 @@
+/**
+ * The SCIM 2.0 service provider (RFC 7643, RFC 7644): how a corporate IdP tells Writ who is there. Mounted at `/scim/v2`.
+ *
+ * Every request carries a directory's bearer token and sees that directory's people and groups only. A departure is
+ * answered after its commit, with the receipt's id in `Writ-Offboarding`. What is thrown here is a deliberate refusal, or
+ * a 5xx: never a 404, which an IdP takes for "already gone". scimmy supplies the schemas and nothing else; filters,
+ * PATCH, paging, members and the spellings of IdPs are our own, bounded and pure.
+ */
+import { randomUUID } from 'node:crypto';
+import { Hono } from 'hono';
+import * as audit from '../../domain/audit/append.ts';
+import { authenticateDirectory } from '../../domain/people/directories.ts';
+import { markAnswered } from '../../domain/people/receipts.ts';
+import { WritError } from '../../errors.ts';
+import { answer, baseOf, queryOf, type ScimContext, type ScimDeps, scimType, type Variables } from './call.ts';
+import { resourceTypes, schemas, serviceProviderConfig } from './discovery.ts';
+import { failureBody, type ScimFailure, toFailure } from './errors.ts';
+import * as groups from './groups.ts';
+import { listResponse } from './list.ts';
+import type { Resource } from './resource.ts';
+import * as users from './users.ts';
+
+export type { ScimDeps } from './call.ts';
+
+/** The edge. @see https://www.rfc-editor.org/info/rfc7644 */
+export function createScim(deps: ScimDeps): Hono<{ Variables: Variables }> {
+  const scim = new Hono<{ Variables: Variables }>();
+  scim.onError((error, c) => refuse(deps, c, error));
+  scim.use('*', async (c, next) => {
+    await authenticate(deps, c);
+    await next();
+    const receipt = c.get('offboarding');
+    // Only what was answered well proves anything.
+    if (receipt !== null && c.res.ok) whenSent(c, () => confirm(deps, receipt));
+  });
+  mountDiscovery(deps, scim);
+  scim.get('/Users', (c) => users.listUsers(deps, c));
+  scim.post('/Users', (c) => users.createUser(deps, c));
+  scim.get('/Users/:id', (c) => users.getUser(deps, c));
+  scim.put('/Users/:id', (c) => users.changeUser(deps, c));
+  scim.patch('/Users/:id', (c) => users.changeUser(deps, c));
+  scim.delete('/Users/:id', (c) => users.deleteUser(deps, c));
+  scim.get('/Groups', (c) => groups.listGroups(deps, c));
+  scim.post('/Groups', (c) => groups.createGroup(deps, c));
+  scim.get('/Groups/:id', (c) => groups.getGroup(deps, c));
+  scim.put('/Groups/:id', (c) => groups.replaceGroup(deps, c));
+  scim.patch('/Groups/:id', (c) => groups.patchGroupById(deps, c));
+  scim.delete('/Groups/:id', (c) => groups.deleteGroup(deps, c));
+  mountRest(deps, scim);
+  return scim;
+}
+
+function mountDiscovery(deps: ScimDeps, scim: Hono<{ Variables: Variables }>): void {
+  const base = baseOf(deps);
+  const list = (resources: Resource[]) => listResponse(resources, resources.length, 1);
+  const find = (resources: Resource[], id: string): Resource => {
+    const found = resources.find((resource) => String(resource.id).toLowerCase() === id.toLowerCase());
+    if (found === undefined) throw new WritError('not_found', 'no such resource');
+    return found;
+  };
+  // RFC 7644 §4: a filter here is forbidden, lest it be taken for one that works.
+  const discovery = (resource: (c: ScimContext) => Resource) => (c: ScimContext) => {
+    if (queryOf(c).has('filter')) throw new WritError('forbidden', 'filter: not at this endpoint');
+    return answer(c, resource(c));
+  };
+  scim.get(
+    '/ServiceProviderConfig',
+    discovery(() => serviceProviderConfig(base)),
+  );
+  scim.get(
+    '/ResourceTypes',
+    discovery(() => list(resourceTypes(base))),
+  );
+  scim.get(
+    '/ResourceTypes/:id',
+    discovery((c) => find(resourceTypes(base), c.req.param('id') ?? '')),
+  );
+  scim.get(
+    '/Schemas',
+    discovery(() => list(schemas(base))),
+  );
+  scim.get(
+    '/Schemas/:id',
+    discovery((c) => find(schemas(base), c.req.param('id') ?? '')),
+  );
+}
+
+/** What SCIM defines and Writ does not do (501), known paths with other methods (405), and everything else (404). */
+function mountRest(deps: ScimDeps, scim: Hono<{ Variables: Variables }>): void {
+  for (const path of ['/Me', '/Bulk', '/.search', '/Users/.search', '/Groups/.search']) {
+    scim.all(path, (c) => fail(c, { status: 501, detail: `${path} is not supported.` }));
+  }
+  const allowed: [string, string][] = [
+    ['/Users', 'GET, POST'],
+    ['/Groups', 'GET, POST'],
+    ['/Users/:id', 'GET, PUT, PATCH, DELETE'],
+    ['/Groups/:id', 'GET, PUT, PATCH, DELETE'],
+    ...['/ServiceProviderConfig', '/ResourceTypes', '/ResourceTypes/:id', '/Schemas', '/Schemas/:id'].map(
+      (path): [string, string] => [path, 'GET'],
+    ),
+  ];
+  for (const [path, methods] of allowed) {
+    scim.all(path, (c) => {
+      c.header('Allow', methods);
+      return refuse(deps, c, new WritError('method_not_allowed', `${c.req.method} is not supported here.`));
+    });
+  }
+  scim.all('*', (c) => refuse(deps, c, new WritError('not_found', 'There is nothing at this path.')));
+}
+
+const maxTokenLength = 512;
+
+/** Finds out which directory calls. An outage throws and becomes a 503: a 401 would make an IdP give up. */
+async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
+  const given: unknown = c.get('requestId' as never);
+  const act = { node: deps.node, requestId: typeof given === 'string' ? given : randomUUID(), from: addressOf(c) };
+  c.set('requestedAt', deps.now());
+  c.set('offboarding', null);
+  c.set('directory', null);
+  c.set('act', { ...act, by: { type: 'directory', id: 'unknown' } });
+  const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
+  if (token === undefined) throw new WritError('unauthenticated', 'A bearer token is required.');
+  const directory = token.length > maxTokenLength ? null : await authenticateDirectory(deps.db, token);
+  if (directory === null) throw new WritError('unauthenticated', 'The bearer token is not valid.');
+  c.set('directory', directory);
+  c.set('act', { ...act, by: { type: 'directory', id: directory.id } });
+}
+
+/** The parts of Node's request and response that `@hono/node-server` hands over; absent in `app.request`. */
+interface NodeBindings {
+  incoming?: { socket?: { remoteAddress?: string } };
+  outgoing?: { once(event: 'finish', listener: () => void): unknown };
+}
+
+const bindingsOf = (c: ScimContext): NodeBindings => c.env ?? {};
+const addressOf = (c: ScimContext): string | null => bindingsOf(c).incoming?.socket?.remoteAddress ?? null;
+
+/** Once the answer was handed to the network; never, if the caller is gone by then. */
+function whenSent(c: ScimContext, act: () => void): void {
+  const { outgoing } = bindingsOf(c);
+  if (outgoing === undefined) queueMicrotask(act);
+  else outgoing.once('finish', act);
+}
+
+function confirm(deps: ScimDeps, receipt: string): void {
+  markAnswered(deps.db, receipt, deps.now()).catch((error: unknown) => {
+    deps.log.warn({ err: error, offboarding: receipt }, 'the instant of the answer could not be recorded');
+  });
+}
+
+function fail(c: ScimContext, failure: ScimFailure): Response {
+  for (const [name, value] of Object.entries(failure.headers ?? {})) c.header(name, value);
+  return c.body(JSON.stringify(failureBody(failure)), failure.status, scimType);
+}
+
+async function refuse(deps: ScimDeps, c: ScimContext, error: unknown): Promise<Response> {
+  const failure = toFailure(error);
+  const { requestId } = c.get('act');
+  if (failure.status >= 500) deps.log.error({ err: error, requestId, method: c.req.method }, 'a SCIM request failed');
+  else await recordRefusal(deps, c, failure);
+  if (failure.status === 401 && c.req.header('authorization') !== undefined) {
+    failure.headers = { 'WWW-Authenticate': 'Bearer realm="Writ SCIM", error="invalid_token"' };
+  }
+  return fail(c, failure);
+}
+
+/** Best effort: the refusal stands whether or not it could be recorded. A read that finds nothing is no event. */
+async function recordRefusal(deps: ScimDeps, c: ScimContext, { status, scimType, detail }: ScimFailure): Promise<void> {
+  if (status === 404 && c.req.method === 'GET') return;
+  const details = {
+    directory: c.get('directory')?.id ?? null,
+    method: c.req.method,
+    path: c.req.path.slice(0, 200),
+    status,
+    ...(scimType === undefined ? {} : { scimType }),
+  };
+  try {
+    await audit.append(deps.db, c.get('act'), [{ kind: 'scim.refused', outcome: 'refused', reason: detail, details }]);
+  } catch (error) {
+    deps.log.warn({ err: error, requestId: c.get('act').requestId }, 'a refused SCIM request could not be recorded');
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * `/Users`. What a request says about the person being there is read off the raw body first (`departure.ts`) and decides
+ * alone whether they are active; the rest of the body is the rest of the state.
+ */
+import { groupsOf } from '../../domain/people/groups.ts';
+import {
+  findPeople,
+  type Person,
+  type PersonCondition,
+  type PersonState,
+  readPerson,
+} from '../../domain/people/people.ts';
+import * as provisioning from '../../domain/people/provisioning.ts';
+import { WritError } from '../../errors.ts';
+import {
+  answer,
+  baseOf,
+  checkVersion,
+  directoryOf,
+  idOf,
+  queryOf,
+  readJson,
+  type ScimContext,
+  type ScimDeps,
+} from './call.ts';
+import { type Departure, readBoolean, readDeparture } from './departure.ts';
+import { ScimRefusal } from './errors.ts';
+import type { Comparison } from './filter.ts';
+import { bareName, listResponse, readListRequest, stringOf, unsupported } from './list.ts';
+import { applyPatch, readOperations } from './patch.ts';
+import { project, readProjection } from './projection.ts';
+import { readResource } from './resource.ts';
+import { userSchema } from './schema.ts';
+import { etagOf, renderUser, toResource, toState } from './wire.ts';
+
+const maxOperations = 250;
+
+function toCondition({ attribute, value, within }: Comparison): PersonCondition {
+  const name = bareName(userSchema.urn, attribute);
+  if (within !== undefined) {
+    if (name !== 'emails') throw unsupported(attribute);
+    const condition: PersonCondition = { field: 'email', value: null, type: null };
+    for (const term of within) {
+      const member = term.attribute.toLowerCase();
+      if (member !== 'value' && member !== 'type') throw unsupported(`${attribute}.${term.attribute}`);
+      if (condition[member] !== null) throw unsupported(attribute);
+      condition[member] = stringOf(term);
+    }
+    return condition;
+  }
+  switch (name) {
+    case 'id':
+      return { field: 'id', value: stringOf({ attribute, value }) };
+    case 'username':
+      return { field: 'userName', value: stringOf({ attribute, value }) };
+    case 'externalid':
+      return { field: 'externalId', value: stringOf({ attribute, value }) };
+    case 'displayname':
+      return { field: 'displayName', value: stringOf({ attribute, value }) };
+    case 'emails':
+    case 'emails.value':
+      return { field: 'email', value: stringOf({ attribute, value }), type: null };
+    case 'active': {
+      const active = readBoolean(value);
+      if (active === null) throw unsupported(attribute);
+      return { field: 'active', value: active };
+    }
+    default:
+      throw unsupported(attribute);
+  }
+}
+
+export async function listUsers(deps: ScimDeps, c: ScimContext): Promise<Response> {
+  const { comparisons, startIndex, window } = readListRequest(queryOf(c));
+  const projection = readProjection(userSchema, queryOf(c));
+  const { total, people } = await findPeople(deps.db, directoryOf(c).id, comparisons.map(toCondition), window);
+  const groups = await groupsOf(
+    deps.db,
+    people.map(({ id }) => id),
+  );
+  const resources = people.map((person) =>
+    project(renderUser(baseOf(deps), person, groups.get(person.id) ?? []), projection),
+  );
+  return answer(c, listResponse(resources, total, startIndex));
+}
+
+export async function getUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
+  const person = await readPerson(deps.db, directoryOf(c).id, idOf(c));
+  if (person === null) throw new WritError('not_found', 'no such user');
+  return answerUser(deps, c, person);
+}
+
+async function answerUser(deps: ScimDeps, c: ScimContext, person: Person, status: 200 | 201 = 200): Promise<Response> {
+  const groups = await groupsOf(deps.db, [person.id]);
+  const resource = renderUser(baseOf(deps), person, groups.get(person.id) ?? []);
+  c.header('ETag', etagOf(person));
+  if (status === 201) c.header('Location', `${baseOf(deps)}/Users/${person.id}`);
+  return answer(c, project(resource, readProjection(userSchema, queryOf(c))), status);
+}
+
+const refuseUnclear = (departure: Departure): void => {
+  if (departure === 'unclear') throw new ScimRefusal('invalidValue', 'active: true or false is expected');
+};
+
+export async function createUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
+  const body = await readJson(c);
+  const departure = readDeparture('POST', body);
+  refuseUnclear(departure);
+  const state = toState(readResource(userSchema, body), departure !== 'leaves');
+  const person = await provisioning.createPerson(deps.db, c.get('act'), directoryOf(c).id, state);
+  return answerUser(deps, c, person, 201);
+}
+
+/**
+ * PUT and PATCH. Neither the schema, nor the rest of the body, nor a stale If-Match refuses a departure: RFC 7644 §3.5.2
+ * would have the whole PATCH refused for one bad operation, and the leaver would stay. Then the departure alone is
+ * applied, and the answer shows the state that came of it.
+ */
+export async function changeUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
+  const id = idOf(c);
+  const { method } = c.req;
+  const body = await readJson(c);
+  const departure = readDeparture(method, body);
+  const merge = (current: Person): PersonState => {
+    checkVersion(c, current);
+    refuseUnclear(departure);
+    const active = departure === 'unsaid' ? current.active : departure === 'returns';
+    return method === 'PUT'
+      ? toState(readResource(userSchema, body), active)
+      : toState(applyPatch(userSchema, toResource(current), readOperations(body, maxOperations)), active);
+  };
+  const { person, offboarding } = await provisioning.changePerson(
+    deps.db,
+    c.get('act'),
+    { directoryId: directoryOf(c).id, id },
+    { method, requestedAt: c.get('requestedAt'), leaves: departure === 'leaves' },
+    merge,
+  );
+  noteOffboarding(c, offboarding);
+  return answerUser(deps, c, person);
+}
+
+/** Deletion is a departure too, so a stale If-Match does not refuse it. */
+export async function deleteUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
+  const { offboarding } = await provisioning.deletePerson(
+    deps.db,
+    c.get('act'),
+    { directoryId: directoryOf(c).id, id: idOf(c) },
+    { method: 'DELETE', requestedAt: c.get('requestedAt') },
+  );
+  noteOffboarding(c, offboarding);
+  return c.body(null, 204);
+}
+
+function noteOffboarding(c: ScimContext, id: string | null): void {
+  c.set('offboarding', id);
+  if (id !== null) c.header('Writ-Offboarding', id);
+}

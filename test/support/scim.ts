@@ -1,0 +1,122 @@
+/** The SCIM edge on a fresh database, spoken to over HTTP requests by one or more directories. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { Hono } from 'hono';
+import { pino } from 'pino';
+import { createAgent } from '../../src/domain/agents/agents.ts';
+import { type Act, enlist } from '../../src/domain/audit/append.ts';
+import { createDirectory } from '../../src/domain/people/directories.ts';
+import { createScim } from '../../src/edges/scim/scim.ts';
+import { connect, type Db, type Sql } from '../../src/platform/db/client.ts';
+import type { DirectoryKind } from '../../src/platform/db/schema.ts';
+import { createTestDatabase } from './database.ts';
+import type { IdpRequest } from './idp.ts';
+
+export interface ScimAnswer {
+  status: number;
+  headers: Headers;
+  /** The parsed body; `null` when there is none. */
+  body: Record<string, unknown> | null;
+}
+
+export interface ScimDirectory {
+  id: string;
+  token: string;
+  send(request: IdpRequest): Promise<ScimAnswer>;
+  /** A request with a JSON body, or a body as it is. */
+  call(
+    method: IdpRequest['method'],
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<ScimAnswer>;
+  /** Creates a user and returns the id. */
+  user(userName?: string, more?: Record<string, unknown>): Promise<string>;
+}
+
+export interface ScimWorld {
+  db: Db;
+  sql: Sql;
+  act: Act;
+  app: Hono;
+  url: string;
+  directory(kind?: DirectoryKind): Promise<ScimDirectory>;
+  /** An agent of this person. */
+  agentOf(person: string): Promise<string>;
+  kinds(person: string): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+export const issuer = 'http://writ.test';
+
+export const idIn = (answer: ScimAnswer): string => String(answer.body?.id);
+
+export async function openScimWorld(): Promise<ScimWorld> {
+  const database = await createTestDatabase();
+  const { db, sql, close } = connect({ url: database.url, poolSize: 12 });
+  const act: Act = {
+    node: { id: randomUUID(), macKey: randomBytes(32) },
+    by: { type: 'administrator', id: 'test' },
+    requestId: 'request-1',
+    from: null,
+  };
+  await enlist(db, act.node);
+  const app = mountScim(db, act);
+  return {
+    db,
+    sql,
+    act,
+    app,
+    url: database.url,
+    directory: (kind = 'generic') => connectDirectory(db, act, app, kind),
+    agentOf: async (ownerId) => {
+      const input = {
+        name: 'triage',
+        description: '',
+        ownerId,
+        environment: 'test',
+        credential: { secret: true } as const,
+      };
+      return (await createAgent(db, act, { ...input, intents: [] })).agent.id;
+    },
+    kinds: async (person) =>
+      (await sql`select kind from audit_entries where person_id = ${person} order by counter`).map(({ kind }) => kind),
+    close: async () => {
+      await close();
+      await database.drop();
+    },
+  };
+}
+
+/** The edge, mounted where the server mounts it. */
+export function mountScim(db: Db, { node }: Pick<Act, 'node'>): Hono {
+  const deps = { db, node, now: () => new Date(), issuer, log: pino({ level: 'silent' }) };
+  return new Hono().route('/scim/v2', createScim(deps));
+}
+
+export async function connectDirectory(db: Db, act: Act, app: Hono, kind: DirectoryKind): Promise<ScimDirectory> {
+  const { id, scimToken } = await createDirectory(db, act, { name: `${kind}-${randomUUID()}`, kind });
+  const send = async ({ method, path, headers, body }: IdpRequest): Promise<ScimAnswer> => {
+    const response = await app.request(`${issuer}/scim/v2${path}`, {
+      method,
+      headers: { Authorization: `Bearer ${scimToken}`, ...headers },
+      ...(body === undefined ? {} : { body }),
+    });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: text === '' ? null : JSON.parse(text) };
+  };
+  const call: ScimDirectory['call'] = (method, path, body, headers = {}) =>
+    send({
+      method,
+      path,
+      headers: { ...(body === undefined ? {} : { 'Content-Type': 'application/scim+json' }), ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+  return {
+    id,
+    token: scimToken,
+    send,
+    call,
+    user: async (userName = `${randomUUID()}@example.com`, more = {}) =>
+      idIn(await call('POST', '/Users', { userName, ...more })),
+  };
+}
