@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-const rounds = Array.from({ length: 12 }, (_, round) => round);
+const rounds = Array.from({ length: 8 }, (_, round) => round);
 
 /** As an offboarding does it: lock, then the person, then their agents; `meanwhile` runs before the lock is let go. */
 const offboard = (person: string, meanwhile = async () => {}) =>
