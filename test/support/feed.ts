@@ -6,6 +6,7 @@ import { Hono } from 'hono';
 import { pino } from 'pino';
 import { authenticateApi } from '../../src/domain/intents/apis.ts';
 import { createFeed, type Feed, type FeedOptions } from '../../src/edges/ssf/feed.ts';
+import { createBus } from '../../src/platform/bus/bus.ts';
 import { connect, type Db, type Sql } from '../../src/platform/db/client.ts';
 import { hashSecret, makeSecret } from '../../src/platform/keys/secret.ts';
 
@@ -23,15 +24,17 @@ export async function startFeedNode(
   { deaf = false, ...options }: Partial<FeedOptions> & { deaf?: boolean } = {},
 ): Promise<FeedNode> {
   const { db, sql, close } = connect({ url: databaseUrl });
+  const log = pino({ level: 'silent' });
+  const bus = createBus(sql, log);
   const feed = createFeed({
     db,
-    bus: { listen: (channel, fn) => (deaf ? undefined : sql.listen(channel, fn)) },
+    bus: deaf ? { listen: async () => () => {} } : bus,
     authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
     latestCheckpoint: async () => {
       const [row] = await sql<{ jws: string }[]>`select jws from checkpoints order by number desc limit 1`;
       return row?.jws ?? null;
     },
-    log: pino({ level: 'silent' }),
+    log,
     ...options,
   });
   const server = createAdaptorServer({ fetch: new Hono().route('/revocations', feed.app).fetch });
@@ -45,6 +48,7 @@ export async function startFeedNode(
     url: `http://127.0.0.1:${port}/revocations`,
     async [Symbol.asyncDispose]() {
       await feed.close();
+      await bus.close();
       if ('closeAllConnections' in server) server.closeAllConnections();
       server.close();
       await close();

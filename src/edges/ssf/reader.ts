@@ -8,12 +8,13 @@
  */
 import type { Logger } from 'pino';
 import { type FeedRead, feedChannel, readFeed } from '../../domain/signals/feed.ts';
+import type { Bus } from '../../platform/bus/bus.ts';
 import type { Db } from '../../platform/db/client.ts';
 import type { FeedHeartbeat, FeedRevocation } from '../../protocol.ts';
 
 export interface FeedReaderOptions {
   db: Db;
-  bus: { listen(channel: string, fn: (payload: string) => void): unknown };
+  bus: Pick<Bus, 'listen'>;
   latestCheckpoint: (db: Db) => Promise<string | null>;
   log: Pick<Logger, 'info' | 'warn'>;
   pollMs: number;
@@ -73,7 +74,7 @@ export function startReader(options: FeedReaderOptions): FeedReader {
     }
   }
 
-  Promise.resolve(options.bus.listen(feedChannel, alarm.ring)).catch((error: unknown) => {
+  const listening = options.bus.listen(feedChannel, alarm.ring).catch((error: unknown) => {
     log.warn({ err: error }, 'feed: no notifications, polling only');
   });
   const running = heart.refreshCheckpoint().then(run);
@@ -84,6 +85,7 @@ export function startReader(options: FeedReaderOptions): FeedReader {
     async close() {
       isClosed = true;
       alarm.ring();
+      void listening.then((stopListening) => stopListening?.());
       await Promise.race([running, new Promise((resolve) => setTimeout(resolve, closeMs).unref())]);
     },
   };
