@@ -92,7 +92,11 @@ export function displayWidth(text: string): number {
 
 /** One resource, a line each member, in the order of the API. */
 export function renderRecord(row: Row, paint: Paint): string {
-  const lines = Object.entries(row).map(([name, value]): [string, string] => [wordsOf(name), withId(value)]);
+  const lines = Object.entries(row).flatMap(([name, value]): [string, string][] =>
+    isRow(value) && nameOf(value) === undefined
+      ? Object.entries(value).map(([inner, each]) => [`${wordsOf(name)} ${wordsOf(inner)}`, withId(each)])
+      : [[wordsOf(name), withId(value)]],
+  );
   return renderPairs(lines, paint);
 }
 
@@ -126,12 +130,17 @@ export function textOf(value: unknown): string {
 }
 
 function textOfObject(row: Row): string {
-  for (const name of ['userName', 'name', 'taskIntent', 'identifier', 'reason']) {
-    if (typeof row[name] === 'string') return visible(row[name]);
-  }
+  const name = nameOf(row);
+  if (name !== undefined) return visible(name);
   return Object.entries(row)
-    .map(([name, value]) => `${visible(name)}=${textOf(value)}`)
+    .map(([member, value]) => `${visible(member)}=${textOf(value)}`)
     .join(' ');
+}
+
+/** What people call the thing, when it says so. */
+function nameOf(row: Row): string | undefined {
+  const names = ['userName', 'name', 'taskIntent', 'identifier', 'reason', 'kid'].map((member) => row[member]);
+  return names.find((name) => typeof name === 'string');
 }
 
 /** An instant to the second, as the API writes it, or `-`. */

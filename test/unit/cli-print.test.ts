@@ -42,11 +42,24 @@ describe('a table', () => {
   });
 });
 
-test('a record is a line each member, references by name and id', () => {
-  const record = { name: 'x', live: false, owner: { id: 'p1', userName: 'maria' }, intents: [], expiresAt: null };
-  expect(renderRecord(record, plain)).toBe(
-    'name        x\nlive        no\nowner       maria (p1)\nintents     -\nexpires at  -',
-  );
+test('a record is a line each member: references by name and id, members of members to copy one by one', () => {
+  const record = {
+    live: false,
+    owner: { id: 'p1', userName: 'maria' },
+    intents: [],
+    expiresAt: null,
+    credential: { jwks: { keys: [{ kty: 'EC', kid: 'k1' }] } },
+    feedCredentials: { clientId: 'c1', clientSecret: 's1' },
+  };
+  expect(renderRecord(record, plain).split('\n')).toEqual([
+    'live                            no',
+    'owner                           maria (p1)',
+    'intents                         -',
+    'expires at                      -',
+    'credential jwks                 keys=k1',
+    'feed credentials client id      c1',
+    'feed credentials client secret  s1',
+  ]);
 });
 
 describe('instants and spans', () => {

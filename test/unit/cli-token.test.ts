@@ -74,7 +74,7 @@ test.each([
     400,
     { error: 'access_denied', reason: 'approval_required', error_uri: 'https://writ.example/ask' },
     1,
-    'approve this write first: https://writ.example/ask',
+    'approve this write first; see https://writ.example/ask',
   ],
   [
     400,

@@ -107,11 +107,13 @@ function explainRefusal(error: AgentError): CliFailure {
     return fail(exitCodes.forbidden, 'Check --client-id, and that the key or secret is that of this agent');
   }
   if (error.code === 'unavailable' || error.code === 'protocol') {
-    return fail(exitCodes.unavailable, 'Is Writ running, and is this its issuer? See --url and --issuer');
+    return error.status === undefined
+      ? fail(exitCodes.unavailable, 'Is Writ running, and is this its issuer? See --url and --issuer')
+      : fail(exitCodes.unavailable, `It answered ${error.status}; the server's log says more. Try again in a moment`);
   }
   const next = error.reason === undefined ? undefined : nextSteps[error.reason];
   return fail(
     exitCodes.refused,
-    next === undefined || error.errorUri === undefined ? next : `${next}: ${visible(error.errorUri)}`,
+    next === undefined || error.errorUri === undefined ? next : `${next}; see ${visible(error.errorUri)}`,
   );
 }
