@@ -21,7 +21,10 @@ export interface StoredEntry extends Record<string, unknown> {
   hash: Buffer | null;
 }
 
-/** `select` of stored entries, without its `where` and `order by`. Instants are microseconds since 1970. */
+/**
+ * `select` of stored entries, without its `where` and `order by`. Instants are microseconds since 1970. In `order by`
+ * the columns need the table's name: by themselves they mean the texts that are selected here.
+ */
 export const selectStored: SQL = sql`
   select node, counter::text, trunc(extract(epoch from at) * 1000000)::text as at, kind, body, mac, agent_id, person_id,
     intent, jti, trunc(extract(epoch from expires_at) * 1000000)::text as expires_at,

@@ -19,6 +19,7 @@ export interface Counters {
   see(node: string, counter: number, number: number): boolean;
   /** The highest counter seen, 0 for a node without entries. */
   last(node: string): number;
+  nodes(): string[];
   /** What is missing so far, in the order of the log. */
   gaps(): readonly Gap[];
 }
@@ -47,6 +48,7 @@ export function createCounters(): Counters {
       return true;
     },
     last: (node) => last.get(node) ?? 0,
+    nodes: () => [...last.keys()],
     gaps: () => open,
   };
 }

@@ -95,7 +95,10 @@ async function* stream(tx: Tx, query: SQL): AsyncGenerator<StoredEntry[]> {
 }
 
 async function checkSealed(pass: Pass): Promise<Fault | null> {
-  for await (const rows of stream(pass.tx, sql`${selectStored} where number is not null order by number`)) {
+  for await (const rows of stream(
+    pass.tx,
+    sql`${selectStored} where number is not null order by audit_entries.number`,
+  )) {
     const signed = await readCheckpoints(pass.tx, pass.head.number, rows.length);
     for (const row of rows) {
       const number = pass.head.number + 1;
@@ -182,7 +185,7 @@ async function checkEnd({ tx, head, outside, vouched }: Pass): Promise<Fault | n
 async function checkUnsealed(pass: Pass): Promise<Fault | null> {
   const sealed = pass.head.number;
   let number = sealed;
-  const query = sql`${selectStored} where number is null order by at, node, counter`;
+  const query = sql`${selectStored} where number is null order by audit_entries.at, node, audit_entries.counter`;
   for await (const rows of stream(pass.tx, query)) {
     for (const row of rows) {
       number += 1;
@@ -198,6 +201,8 @@ async function checkUnsealed(pass: Pass): Promise<Fault | null> {
 /** Each node's counter against its last entry. `number` is the one after the last entry of the log. */
 async function checkNodes({ tx, counters }: Pass, number: number): Promise<Fault | null> {
   const nodes = await tx.select({ node: auditNodes.node, counter: auditNodes.counter }).from(auditNodes);
+  const stranger = counters.nodes().find((one) => !nodes.some(({ node }) => node === one));
+  if (stranger !== undefined) return { number, why: `node ${stranger} is not known, but entries of it are there` };
   for (const { node, counter } of nodes) {
     const last = counters.last(node);
     if (last < counter) {
