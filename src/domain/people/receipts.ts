@@ -3,7 +3,7 @@
  * applied it. The JWS says the same and is verified offline with the published keys; it is made when it is asked for,
  * so that it holds the acknowledgements that have come in by then.
  */
-import { and, desc, eq, lt, or, sql } from 'drizzle-orm';
+import { and, desc, eq, lt, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Db, Executor } from '../../platform/db/client.ts';
 import { directories, offboardings } from '../../platform/db/schema.ts';
@@ -73,26 +73,22 @@ async function toReceipt(executor: Executor, { receipt, directory }: Row): Promi
   };
 }
 
-/** Receipts, newest first; of one person with `person`. */
+/** Receipts, newest first (the feed's numbers are in the order of commits); of one person with `person`. */
 export async function listReceipts(db: Db, filter: { person?: string }, page: PageRequest): Promise<Page<Receipt>> {
-  const [at, id] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 2);
-  const before = new Date(String(at));
-  if (at !== undefined && Number.isNaN(before.getTime())) throw new WritError('invalid_request', 'cursor: no instant');
+  const [before] = page.cursor === undefined ? [] : decodeCursor(page.cursor, 1);
+  if (before !== undefined && !Number.isSafeInteger(before)) {
+    throw new WritError('invalid_request', 'cursor: not a cursor of this list');
+  }
   const rows = await selectReceipts(db)
     .where(
       and(
         filter.person === undefined ? undefined : eq(offboardings.personId, filter.person),
-        at === undefined
-          ? undefined
-          : or(
-              lt(offboardings.committedAt, before),
-              and(eq(offboardings.committedAt, before), lt(offboardings.id, String(id))),
-            ),
+        before === undefined ? undefined : lt(offboardings.seq, Number(before)),
       ),
     )
-    .orderBy(desc(offboardings.committedAt), desc(offboardings.id))
+    .orderBy(desc(offboardings.seq))
     .limit(page.limit + 1);
-  const cut = toPage(rows, page.limit, ({ receipt }) => [receipt.committedAt.toISOString(), receipt.id]);
+  const cut = toPage(rows, page.limit, ({ receipt }) => [receipt.seq]);
   return { ...cut, items: await Promise.all(cut.items.map((row) => toReceipt(db, row))) };
 }
 

@@ -76,15 +76,16 @@ async function readJson(c: Context, call: Call): Promise<unknown> {
 
 function check(schema: z.ZodType, value: unknown, issues: ProblemIssue[]): unknown {
   const result = schema.safeParse(value, {
-    error: (issue) => (issue.code === 'invalid_type' && issue.input === undefined ? 'is required' : undefined),
+    // Where a schema says nothing of its own.
+    error: (issue) => {
+      if (issue.code === 'unrecognized_keys') return 'is not known here';
+      return issue.code === 'invalid_type' && issue.input === undefined ? 'is required' : undefined;
+    },
   });
   if (result.success) return result.data;
   for (const issue of result.error.issues) {
-    if (issue.code === 'unrecognized_keys') {
-      for (const key of issue.keys) issues.push({ path: pathOf([...issue.path, key]), message: 'is not known here' });
-    } else {
-      issues.push({ path: pathOf(issue.path), message: issue.message });
-    }
+    const paths = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path];
+    issues.push(...paths.map((path) => ({ path: pathOf(path), message: issue.message })));
   }
   return undefined;
 }

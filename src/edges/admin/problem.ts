@@ -76,6 +76,7 @@ export function toProblem(error: unknown, requestId: string): { problem: Problem
   if (error instanceof WritError) {
     const { status, title } = problemKinds[error.code];
     const edge = error instanceof EdgeRefusal ? error : undefined;
+    const errors = edge?.errors ?? issuesOf(error);
     return {
       problem: {
         type: 'about:blank',
@@ -83,7 +84,7 @@ export function toProblem(error: unknown, requestId: string): { problem: Problem
         status,
         detail: error.code === 'unavailable' ? unavailable : error.detail,
         code: error.code,
-        ...(edge === undefined || edge.errors.length === 0 ? {} : { errors: edge.errors }),
+        ...(errors.length === 0 ? {} : { errors }),
         requestId,
       },
       headers: { ...(status === 503 ? retryLater : {}), ...edge?.headers },
@@ -95,6 +96,13 @@ export function toProblem(error: unknown, requestId: string): { problem: Problem
     problem: { type: 'about:blank', title: 'Internal Server Error', status: 500, detail, code: 'internal', requestId },
     headers: {},
   };
+}
+
+/** Domains say which member broke a rule at the beginning of the detail: `credential.jwks.keys[0].crv: has to be P-256`. */
+function issuesOf({ code, detail }: WritError): ProblemIssue[] {
+  if (code !== 'invalid_request') return [];
+  const [, path, message] = /^([A-Za-z][\w.[\]]*): (.+)$/s.exec(detail) ?? [];
+  return path === undefined || message === undefined ? [] : [{ path, message }];
 }
 
 const unavailable = 'The database does not answer, or is busy. Nothing was changed; try again.';
