@@ -55,7 +55,7 @@ async function spend(tx: TransactionSql, candidates: readonly Candidate[]): Prom
   const until = with_.map((candidate) => candidate.assertion?.expiresAt.toISOString() ?? '');
   const rows = await tx<{ id: string }[]>`
     insert into assertions (id, expires_at)
-    select decode(id, 'hex'), until from unnest(${ids}::text[], ${until}::timestamptz[]) as a (id, until)
+    select decode(id, 'hex'), until::timestamptz from unnest(${ids}::text[], ${until}::text[]) as a (id, until)
     on conflict do nothing returning encode(id, 'hex') as id`;
   const fresh = new Set(rows.map((row) => row.id));
   // Two of the same assertion in one batch: the first takes it.
