@@ -298,12 +298,16 @@ describe('audit and keys', () => {
     const before = (await world.get('/keys')).body.items as Json[];
     const fresh = (await world.post('/keys/rotate')).body.items as Json[];
     expect(fresh.map(({ algorithm }) => algorithm).sort()).toEqual(['ES256', 'Ed25519', 'RS256']);
+    expect((await world.post('/keys/rotate', { algorithm: 'RS256' })).body.items).toMatchObject([
+      { algorithm: 'RS256' },
+    ]);
     const first = (await world.get('/keys?limit=4')).body;
     const second = (await world.get(`/keys?limit=4&cursor=${first.nextCursor}`)).body;
-    expect([...(first.items as Json[]), ...(second.items as Json[])]).toHaveLength(before.length + 3);
+    expect([...(first.items as Json[]), ...(second.items as Json[])]).toHaveLength(before.length + 4);
     expect(second.nextCursor).toBeNull();
     const { kid } = before.find(({ algorithm, status }) => algorithm === 'ES256' && status === 'signing') ?? {};
-    const revoked = (await world.post(`/keys/${kid}/revoke`)).body;
+    const revoked = (await world.post(`/keys/${kid}/revoke`, { reason: 'lost' })).body;
+    expect((await world.get('/audit?kind=key.revoked')).body.items).toMatchObject([{ reason: 'lost' }]);
     expect(revoked).toMatchObject({ kid, replacement: expect.any(String) });
     expect((await world.post(`/keys/${kid}/revoke`)).body).toMatchObject({ kid, replacement: null });
     expect((await world.post('/keys/unknown/revoke')).body).toMatchObject({ status: 404, code: 'not_found' });

@@ -134,6 +134,7 @@ const agents: Refusal[] = [
   [`/agents/${id}/decommission`, { reason: 'x', force: true }, 'force', /not known/],
   [`/agents/${id}/transfer`, { reason: 'x' }, 'owner', /userName/],
   ['/audit/verify', { checkpoint: { number: 0, hash: 'x' } }, 'checkpoint.hash', /SHA-256/],
+  ['/keys/rotate', { algorithm: 'HS256' }, 'algorithm', /ES256/],
   ['/keys/rotate', { kid: 'x' }, 'kid', /not known/],
 ];
 

@@ -52,15 +52,17 @@ export interface RotateOptions {
   kek: Uint8Array;
   /** How long the new keys are published before they sign; 0 only when nobody verifies yet. */
   publishAheadSeconds?: number;
+  /** All of them when absent. */
+  algorithms?: readonly SigningAlgorithm[];
 }
 
 /** Makes a new key for each algorithm. The old ones sign until the new ones do. */
 export async function rotateKeys(
   db: Db,
   act: audit.Act,
-  { kek, publishAheadSeconds = 60 }: RotateOptions,
+  { kek, publishAheadSeconds = 60, algorithms = signingAlgorithms }: RotateOptions,
 ): Promise<KeyView[]> {
-  const pairs = await Promise.all(signingAlgorithms.map(makeKeyPair));
+  const pairs = await Promise.all(algorithms.map(makeKeyPair));
   return transaction(db, async (tx) => {
     await lockKeys(tx);
     for (const pair of pairs) await insertKey(tx, kek, pair, publishAheadSeconds);
@@ -89,7 +91,7 @@ export async function revokeKey(
   db: Db,
   act: audit.Act,
   kid: string,
-  { kek }: { kek: Uint8Array },
+  { kek, reason }: { kek: Uint8Array; reason?: string | undefined },
 ): Promise<RevokedKey> {
   const [known] = await db
     .select({ algorithm: signingKeys.algorithm })
@@ -111,7 +113,9 @@ export async function revokeKey(
     if (replacement !== null) await insertKey(tx, kek, pair, 0);
     await retireOlderKeys(tx);
     const details = { kid, algorithm: known.algorithm, replacement };
-    await audit.append(tx, act, [{ kind: 'key.revoked', outcome: 'done', details }]);
+    await audit.append(tx, act, [
+      { kind: 'key.revoked', outcome: 'done', ...(reason !== undefined && { reason }), details },
+    ]);
     await announceKeys(tx);
     await publish(tx, [{ kid }]);
     return { kid, revokedAt, replacement };

@@ -100,7 +100,7 @@ function renderCall(entry: Entry, document: DocsDocument): Html {
     ${
       answer === undefined
         ? ''
-        : html`<details><summary>Members of the answer</summary>${renderTable('', listFields(answer.schema, document.components.schemas))}</details>`
+        : html`<details><summary>Members of the answer</summary>${renderTable('', listFields(answer.schema, document.components.schemas), { isAnswer: true })}</details>`
     }
   </div>
   <div>
@@ -118,16 +118,22 @@ const parametersOf = (operation: Operation): Field[] =>
     listFields({ properties: { [name]: schema }, required: required === true ? [name] : [] }, {}),
   );
 
-function renderTable(title: string, fields: Field[]): Html | '' {
+/** Callers have to know what they must send, and what an answer may lack. */
+function renderTable(title: string, fields: Field[], { isAnswer = false } = {}): Html | '' {
   if (fields.length === 0) return '';
   return html`${title === '' ? '' : html`<h4>${title}</h4>`}
     <table><tbody>${fields.map(
       (field) => html`<tr>
-      <th scope="row" class="d${field.depth}"><code>${field.name}</code>${field.required ? html`<em>required</em>` : ''}</th>
+      <th scope="row" class="d${field.depth}"><code>${field.name}</code>${noteOf(field, isAnswer)}</th>
       <td><span class="type">${field.type}</span>${field.bounds === '' ? '' : html` <span class="bounds">${field.bounds}</span>`}
       ${field.description === '' ? '' : html`<p>${renderText(field.description)}</p>`}</td></tr>`,
     )}</tbody></table>`;
 }
+
+const noteOf = ({ required }: Field, isAnswer: boolean): Html | '' => {
+  if (required === isAnswer) return '';
+  return isAnswer ? html`<em class="soft">not always</em>` : html`<em>required</em>`;
+};
 
 function renderCurl({ method, path, operation }: Entry, base: string, example: unknown): Html {
   const parameter = operation.parameters?.find((each) => each.in === 'path');

@@ -35,6 +35,7 @@ nav li a { display: flex; gap: .5rem; padding: .17rem .3rem; border-radius: 4px;
 nav li a:hover { background: var(--line); text-decoration: none; }
 nav .method { flex: 0 0 2.9rem; font-size: 10px; line-height: 20px; }
 .brand { margin: 0 0 .5rem; font-size: 14px; }
+ul + .brand { margin-top: 1.25rem; font-size: 13px; }
 .method { font-weight: 700; text-transform: uppercase; letter-spacing: .03em; }
 .method.get { color: var(--get); } .method.post { color: var(--post); } .method.patch { color: var(--patch); }
 main { padding: 2.25rem clamp(1rem, 4vw, 3.5rem) 6rem; max-width: 92rem; }
@@ -59,6 +60,7 @@ th, td { padding: .45rem .5rem .45rem 0; border-top: 1px solid var(--line); text
 tr:first-child > * { border-top: 0; }
 th { width: 13rem; font-weight: 600; overflow-wrap: anywhere; }
 th em { display: block; font: 500 11px/1.4 system-ui, sans-serif; color: var(--bad); }
+th em.soft { color: var(--soft); }
 th.d1 { padding-left: 1.1rem; } th.d2 { padding-left: 2.2rem; } th.d3 { padding-left: 3.3rem; } th.d4 { padding-left: 4.4rem; }
 td p { margin: .1rem 0 0; color: var(--soft); font-size: .93em; }
 .type { overflow-wrap: anywhere; } .bounds { color: var(--soft); font-size: .9em; }

@@ -7,7 +7,7 @@ import { decodeCursor, type Page, type PageRequest, toPage } from '../../platfor
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { signingAlgorithms } from '../../protocol.ts';
 import { type Call, call } from './call.ts';
-import { answeredInstant, exampleIds, exampleInstant, pageOf, paging } from './schemas.ts';
+import { answeredInstant, exampleIds, exampleInstant, pageOf, paging, reason } from './schemas.ts';
 
 const key = z
   .object({
@@ -65,13 +65,16 @@ export function keyCalls({ db, kek, keyring }: { db: Db; kek: Uint8Array; keyrin
       tag: 'Keys',
       summary: 'Rotate the signing keys',
       description: 'One new key for each algorithm, published at once, signing a minute later. Tokens stay good.',
-      body: z.strictObject({}),
+      body: z.strictObject({
+        algorithm: z.enum(signingAlgorithms).optional().openapi({ description: 'Only this one; absent: all.' }),
+      }),
       example: {},
       status: 200,
       answer: pageOf(key),
       answerExample: { items: [{ ...example, status: 'pending' }], nextCursor: null },
-      run: async ({ act }) => {
-        const items = await keys.rotateKeys(db, act, { kek });
+      run: async ({ body: { algorithm }, act }) => {
+        const only = algorithm === undefined ? {} : { algorithms: [algorithm] };
+        const items = await keys.rotateKeys(db, act, { kek, ...only });
         await noticeHere();
         return { items, nextCursor: null };
       },
@@ -83,8 +86,8 @@ export function keyCalls({ db, kek, keyring }: { db: Db; kek: Uint8Array; keyrin
       tag: 'Keys',
       summary: 'Revoke a signing key',
       description: 'For a key that may have leaked: every verifier refuses it at once, and all that it signed.',
-      body: z.strictObject({}),
-      example: {},
+      body: z.strictObject({ reason: reason.optional() }),
+      example: { reason: 'A backup with the key was lost.' },
       status: 200,
       answer: z.object({
         kid: z.string(),
@@ -95,8 +98,8 @@ export function keyCalls({ db, kek, keyring }: { db: Db; kek: Uint8Array; keyrin
           .openapi({ description: 'The key that signs in its place, if it was signing.' }),
       }),
       answerExample: { kid: exampleIds.key, revokedAt: exampleInstant, replacement: 'Qm9vay1vZi1rZXlzLTAy' },
-      run: async ({ id, act }) => {
-        const revoked = await keys.revokeKey(db, act, id, { kek });
+      run: async ({ id, body, act }) => {
+        const revoked = await keys.revokeKey(db, act, id, { kek, reason: body.reason });
         await noticeHere();
         return revoked;
       },
