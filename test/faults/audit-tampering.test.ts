@@ -111,6 +111,19 @@ describe('sealed entries deleted', () => {
     await firstBad(5, /entry 5 of node .* is missing/);
   });
 
+  it('in the middle of a log of many batches', async () => {
+    await log.record(act, 1_600);
+    await log.seal();
+    await log.record(act, 600);
+    expect(await log.verify()).toMatchObject({ ok: true, entries: 2_213 });
+    await log.sql`delete from audit_entries where counter = 2100`;
+    await firstBad(2_100, /entry 2100 of node .* is missing/);
+    await log.sql`delete from audit_entries where number = 1001`;
+    await firstBad(1_001, /missing/);
+    await log.sql`update audit_entries set jti = 'x' where number = 1000`;
+    await firstBad(1_000, /column jti/);
+  });
+
   it('all of them, and everything about them but the counters', async () => {
     await log.sql`truncate audit_entries, checkpoints`;
     await firstBad(1, /entries 1 to 13 of node .* are missing/);

@@ -143,8 +143,15 @@ describe('sealing', () => {
     const write = async (act: audit.Act) => {
       for (let made = 0; made < 40; made++) await log.record(act, 1);
     };
-    await Promise.all(acts.map(write));
-    recording = false;
+    const verifier = async () => {
+      // Whatever is half-way at the moment, what is committed is whole.
+      while (recording) expect(await log.verify()).toMatchObject({ ok: true });
+    };
+    const verified = verifier();
+    await Promise.all(acts.map(write)).finally(() => {
+      recording = false;
+    });
+    await verified;
     const sealed = (await Promise.all(sealers)).reduce((sum, one) => sum + one, 0);
     expect(sealed).toBeGreaterThan(0);
     await drain();

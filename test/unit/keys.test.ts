@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listKeys, revokeKey, rotateKeys } from '../../src/domain/tokens/key-lifecycle.ts';
+import { createBus } from '../../src/platform/bus/bus.ts';
 import { signAccessToken } from '../../src/platform/keys/access-token.ts';
 import { makeKeyPair, openKeyPair, sealKeyPair } from '../../src/platform/keys/key-pair.ts';
 import { createKeyring, type Keyring } from '../../src/platform/keys/keyring.ts';
@@ -233,20 +234,15 @@ describe('the keyring', () => {
   });
 
   it('hears of a change by the bus, and by the poll when there is none', async () => {
-    let hear = () => {};
-    const bus = {
-      listen(_channel: string, fn: () => void) {
-        hear = fn;
-      },
-    };
+    const bus = createBus(log.sql, silentLog);
     const heard = await createKeyring({ db: log.db, kek: log.kek, bus, now, log: silentLog, pollMs: 3_600_000 });
     const polled = await createKeyring({ db: log.db, kek: log.kek, now, log: silentLog, pollMs: 50 });
     const kid = heard.signingKey('ES256').kid;
     await revokeKey(log.db, await log.makeAct(), kid, { kek: log.kek });
-    hear();
     await expect.poll(() => heard.verificationKey(kid)?.revoked, { timeout: 5_000 }).toBe(true);
     await expect.poll(() => polled.verificationKey(kid)?.revoked, { timeout: 5_000 }).toBe(true);
     await Promise.all([heard.close(), polled.close()]);
+    await bus.close();
     await log.keyring.refresh();
   });
 });

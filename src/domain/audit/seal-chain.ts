@@ -40,14 +40,14 @@ export function chain(previous: Head, entry: { body: string; mac: Uint8Array }):
 }
 
 /** Entries sealed in one transaction, at most. */
-const batchSize = 2_000;
+export const sealBatchSize = 2_000;
 
 /**
  * Seals what is there, up to 2,000 entries, and returns how many: call again at once when it was that many. 0 also when
  * another node is sealing, or when the signing key has just been revoked and the keyring is behind.
  * @throws Error when the log does not end where the last checkpoint says.
  */
-export async function sealEntries(db: Db, keyring: Keyring, issuer: string, limit = batchSize): Promise<number> {
+export async function sealEntries(db: Db, keyring: Keyring, issuer: string, limit = sealBatchSize): Promise<number> {
   const sealed = await transaction(db, async (tx) => {
     if (!(await becomeSealer(tx))) return 0;
     const rows = await readUnsealed(tx, limit);

@@ -12,6 +12,7 @@
 import { asc, isNull, sql } from 'drizzle-orm';
 import type { Logger } from 'pino';
 import { type SigningAlgorithm, signingAlgorithms } from '../../protocol.ts';
+import { type Bus, notify } from '../bus/bus.ts';
 import { type Db, type Executor, type Tx, transaction } from '../db/client.ts';
 import { signingKeys } from '../db/schema.ts';
 import { type KeyPair, makeKeyPair, openKeyPair, type PublicJwk, sealKeyPair } from './key-pair.ts';
@@ -36,7 +37,7 @@ export interface KeyringOptions {
   /** 32 bytes. */
   kek: Uint8Array;
   /** Without one, changes of other nodes are seen by the next poll. */
-  bus?: { listen(channel: string, hear: () => void): unknown };
+  bus?: Pick<Bus, 'listen'>;
   now: () => Date;
   log: Pick<Logger, 'error' | 'warn'>;
   pollMs?: number;
@@ -95,7 +96,9 @@ export async function createKeyring(options: KeyringOptions): Promise<Keyring> {
     refresh().catch((err: unknown) => log.warn({ err }, 'the signing keys could not be read again'));
   };
   const timer = setInterval(refreshQuietly, pollMs).unref();
-  await bus?.listen(keysChannel, refreshQuietly);
+  const stopListening = await bus?.listen(keysChannel, refreshQuietly);
+  // What changed between the first read and now was told to nobody here.
+  await refresh();
 
   return {
     signingKey(algorithm) {
@@ -109,6 +112,7 @@ export async function createKeyring(options: KeyringOptions): Promise<Keyring> {
     async close() {
       closed = true;
       clearInterval(timer);
+      stopListening?.();
       await idle();
     },
   };
@@ -176,7 +180,7 @@ function hold(pair: KeyPair, row: { signsFrom: Date; retiredAt: Date | null; rev
 }
 
 /** Tells all nodes, once the transaction is committed, to read the keys again. */
-export const announceKeys = (tx: Tx) => tx.execute(sql`select pg_notify(${keysChannel}, '')`);
+export const announceKeys = (tx: Tx): Promise<void> => notify(tx, keysChannel);
 
 /** Everybody who changes keys holds this until the end of their transaction; read the keys in a later statement. */
 export const lockKeys = (tx: Tx) =>
