@@ -315,3 +315,63 @@ export const idps: readonly Idp[] = [
   rippling,
   authentik,
 ];
+
+/** PATCH operations that all say: this person is gone. */
+export const departureSpellings: [string, object[]][] = [
+  ['path active, false', [{ op: 'replace', path: 'active', value: false }]],
+  ['path active, "False"', [{ op: 'Replace', path: 'active', value: 'False' }]],
+  ['path active, "false"', [{ op: 'replace', path: 'active', value: 'false' }]],
+  ['path active, "FALSE"', [{ op: 'REPLACE', path: 'active', value: 'FALSE' }]],
+  ['path Active', [{ op: 'Replace', path: 'Active', value: 'False' }]],
+  ['path with spaces around', [{ op: 'replace', path: ' active ', value: ' false ' }]],
+  ['path qualified', [{ op: 'replace', path: `${urns.user}:active`, value: false }]],
+  ['path qualified in another case', [{ op: 'replace', path: `${urns.user.toUpperCase()}:Active`, value: false }]],
+  ['path of the schema', [{ op: 'replace', path: urns.user, value: { active: false } }]],
+  ['add', [{ op: 'add', path: 'active', value: false }]],
+  ['Add', [{ op: 'Add', path: 'active', value: 'False' }]],
+  ['remove', [{ op: 'remove', path: 'active' }]],
+  ['without path', [{ op: 'replace', value: { active: false } }]],
+  ['without path, string', [{ op: 'replace', value: { active: 'False' } }]],
+  ['without path, add, Active', [{ op: 'Add', value: { Active: false } }]],
+  ['without path, URN key', [{ op: 'replace', value: { [`${urns.user}:active`]: false } }]],
+  ['without path, dotted URN key', [{ op: 'replace', value: { [`${urns.user}.active`]: false } }]],
+  ['without path, URN object', [{ op: 'replace', value: { [urns.user]: { active: false } } }]],
+  ['without path, in an array', [{ op: 'replace', value: [{ active: false }] }]],
+  ['path null', [{ op: 'replace', path: null, value: { active: false } }]],
+  ['path empty', [{ op: 'replace', path: '', value: { active: false } }]],
+  ['value in an array', [{ op: 'replace', path: 'active', value: [false] }]],
+  ['value in an object', [{ op: 'replace', path: 'active', value: { value: 'False' } }]],
+  ['value in an object in an array', [{ op: 'replace', path: 'active', value: [{ value: false }] }]],
+  [
+    'beside others',
+    [
+      { op: 'replace', path: 'title', value: 'x' },
+      { op: 'replace', path: 'active', value: false },
+    ],
+  ],
+  [
+    'beside nonsense',
+    [
+      { op: 'frobnicate', path: 7 },
+      { op: 'replace', path: 'active', value: false },
+    ],
+  ],
+  ['beside an unknown attribute', [{ op: 'replace', value: { active: false, shoeSize: 44 } }]],
+  [
+    'last word',
+    [
+      { op: 'replace', path: 'active', value: true },
+      { op: 'replace', path: 'active', value: 'False' },
+    ],
+  ],
+  [
+    'after an unclear word',
+    [
+      { op: 'replace', path: 'active', value: 'no' },
+      { op: 'replace', path: 'active', value: false },
+    ],
+  ],
+  ['an unknown op', [{ op: 'update', path: 'active', value: false }]],
+  ['both in one object', [{ op: 'replace', value: { active: true, Active: false } }]],
+  ['members in another case', [{ OP: 'replace', Path: 'active', Value: false }]],
+];

@@ -134,37 +134,58 @@ function collect(rows: { of: string; id: string; display: string }[]): Map<strin
 /** One parameter, however many ids. */
 const uuidArray = (ids: readonly string[]): SQL => sql`string_to_array(${ids.join(',')}::text, ',')::uuid[]`;
 
-/** How many joined and left. @throws WritError `invalid_request` when somebody to add is not of this directory. */
+/** Who joined or left, for the audit log: all of them counted, the first of them named. */
+interface Move {
+  count: number;
+  people: string[];
+}
+
+const maxNamed = 50;
+const toMove = (rows: { person_id: string }[]): Move => ({
+  count: rows.length,
+  people: rows.slice(0, maxNamed).map(({ person_id: id }) => id),
+});
+
+/** @throws WritError `invalid_request` when somebody to add is not of this directory. */
 async function changeMembers(
   tx: Tx,
   group: { id: string; directoryId: string },
   { base, add, remove }: MemberDelta,
-): Promise<{ added: number; removed: number }> {
+): Promise<{ added: Move; removed: Move }> {
   // What is not a UUID is nobody's id: no one to remove, and an unknown one to add.
   const joining = [...new Set(add.map(toUuid))].filter((id) => id !== null);
   const leaving = [...new Set(remove.map(toUuid))].filter((id) => id !== null);
-  if (joining.length > 0 || add.length > 0) {
-    const known = await tx.execute(sql`
-      select id from ${people} where id = any (${uuidArray(joining)})
-        and directory_id = ${group.directoryId} and deleted_at is null`);
-    if (known.length < joining.length || add.some((id) => toUuid(id) === null)) {
-      throw new WritError('invalid_request', 'members: not everybody to add is a user of this directory');
-    }
-  }
-  let [added, removed] = [0, 0];
-  const who =
-    base === 'clear' ? sql`person_id <> all (${uuidArray(joining)})` : sql`person_id = any (${uuidArray(leaving)})`;
+  await requireKnown(tx, group.directoryId, joining, add);
+  const moves = { added: toMove([]), removed: toMove([]) };
   if (base === 'clear' || leaving.length > 0) {
-    removed = (await tx.execute(sql`delete from ${groupMembers} where group_id = ${group.id} and ${who}`)).count;
+    const who =
+      base === 'clear' ? sql`person_id <> all (${uuidArray(joining)})` : sql`person_id = any (${uuidArray(leaving)})`;
+    moves.removed = toMove(
+      await tx.execute<{ person_id: string }>(
+        sql`delete from ${groupMembers} where group_id = ${group.id} and ${who} returning person_id`,
+      ),
+    );
   }
   if (joining.length > 0) {
-    const inserted = await tx.execute(sql`
-      insert into ${groupMembers} (group_id, person_id)
-      select ${group.id}::uuid, id from unnest(${uuidArray(joining)}) as id
-      on conflict do nothing`);
-    added = inserted.count;
+    moves.added = toMove(
+      await tx.execute<{ person_id: string }>(sql`
+        insert into ${groupMembers} (group_id, person_id)
+        select ${group.id}::uuid, id from unnest(${uuidArray(joining)}) as id
+        on conflict do nothing returning person_id`),
+    );
   }
-  return { added, removed };
+  return moves;
+}
+
+/** Another directory's person is as unknown as nobody. */
+async function requireKnown(tx: Tx, directoryId: string, ids: string[], given: readonly string[]): Promise<void> {
+  if (given.length === 0) return;
+  const known = await tx.execute(sql`
+    select id from ${people} where id = any (${uuidArray(ids)})
+      and directory_id = ${directoryId} and deleted_at is null`);
+  if (known.length < ids.length || given.some((id) => toUuid(id) === null)) {
+    throw new WritError('invalid_request', 'members: not everybody to add is a user of this directory');
+  }
 }
 
 /** @throws WritError `invalid_request` when a member is not of this directory. */
@@ -205,7 +226,7 @@ export async function changeGroup(
     const changed = Object.entries({ displayName, externalId })
       .filter(([name, value]) => value !== current[name === 'displayName' ? 'displayName' : 'externalId'])
       .map(([name]) => name);
-    if (changed.length === 0 && added === 0 && removed === 0) return current;
+    if (changed.length === 0 && added.count === 0 && removed.count === 0) return current;
     const [group] = await tx
       .update(groups)
       .set({ displayName, externalId, version: sql`${groups.version} + 1`, updatedAt: sql`clock_timestamp()` })

@@ -19,6 +19,8 @@ export interface ScimDeps {
 }
 
 export interface Variables {
+  /** Given by the server when it has numbered the request already. */
+  requestId?: string;
   act: Act;
   /** `null` until the bearer token was recognised. */
   directory: { id: string; name: string } | null;

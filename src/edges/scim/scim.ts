@@ -112,8 +112,7 @@ const maxTokenLength = 512;
 
 /** Finds out which directory calls. An outage throws and becomes a 503: a 401 would make an IdP give up. */
 async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
-  const given: unknown = c.get('requestId' as never);
-  const act = { node: deps.node, requestId: typeof given === 'string' ? given : randomUUID(), from: addressOf(c) };
+  const act = { node: deps.node, requestId: c.get('requestId') ?? randomUUID(), from: addressOf(c) };
   c.set('requestedAt', deps.now());
   c.set('offboarding', null);
   c.set('directory', null);
