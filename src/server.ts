@@ -9,7 +9,7 @@ import { type Context, Hono } from 'hono';
 import type { Config } from './config.ts';
 import { expireAgents } from './domain/agents/lifecycle.ts';
 import { type Act, type AuditNode, enlist } from './domain/audit/append.ts';
-import { latestCheckpoint, sealEntries } from './domain/audit/seal-chain.ts';
+import { latestCheckpoint, sealBatchSize, sealEntries } from './domain/audit/seal-chain.ts';
 import { authenticateApi } from './domain/intents/apis.ts';
 import { createCatalogueCache } from './domain/intents/catalogue.ts';
 import { sweepExpired } from './domain/revocation/sweep.ts';
@@ -152,7 +152,7 @@ async function compose(
 
   // Recurring work, on every node: what must not be done twice takes its lock in the database.
   const system: Act = { node, by: { type: 'system', id: node.id }, requestId: node.id, from: null };
-  const sealed = recur('seal', 250, log, async () => (await sealEntries(db, keyring, issuer)) > 0);
+  const sealed = recur('seal', 500, log, async () => (await sealEntries(db, keyring, issuer)) === sealBatchSize);
   const expired = recur('expire', 1_000, log, async () => (await expireAgents(db, system)) > 0);
   const swept = recur('sweep', 30_000, log, async () => {
     await sweep(db);

@@ -117,7 +117,8 @@ function configure(parts: EngineParts): Configuration {
       rpInitiatedLogout: off,
       userinfo: off,
       dPoP: off,
-      resourceIndicators: off,
+      // Writ finds the API of a request itself; the engine would refuse details without `resource`.
+      resourceIndicators: { enabled: false, defaultResource: () => 'urn:writ:found-by-writ' },
       introspection: { enabled: true },
       revocation: { enabled: true },
     },
