@@ -2,7 +2,7 @@ import { createLocalJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createVerifier, type Verifier } from '../../src/sdk/api/verifier.ts';
 import { askToken, createWorld, crm, readIntent, type World } from '../support/world.ts';
-import { startWrit, type TestWrit } from '../support/writ.ts';
+import { readAnswer, startWrit, type TestWrit } from '../support/writ.ts';
 
 let writ: TestWrit;
 let world: World;
@@ -90,7 +90,7 @@ test('the owner leaves: every agent and sub-agent is dead everywhere, others go 
   expect(Date.parse(receipt.requestedAt)).toBeLessThanOrEqual(Date.parse(receipt.committedAt));
   expect(Date.parse(receipt.committedAt)).toBeLessThanOrEqual(Date.parse(receipt.answeredAt));
 
-  const keys = createLocalJWKSet(await (await fetch(`${writ.url}/oauth/jwks`)).json());
+  const keys = createLocalJWKSet((await readAnswer(await fetch(`${writ.url}/oauth/jwks`))).body);
   const { payload } = await jwtVerify(receipt.jws, keys, { issuer: writ.url, typ: 'writ-receipt+jwt' });
   expect(payload).toMatchObject({ id: receipt.id, person: receipt.person, agents: receipt.agents });
 });

@@ -1,6 +1,6 @@
 /** A small company around a Writ: a directory, two people, a CRM API with its intents, and agents. */
 import { generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
-import { type Answer, readAnswer, type TestWrit } from './writ.ts';
+import { type Answer, type Parsed, readAnswer, type TestWrit } from './writ.ts';
 
 export const crm = 'https://crm.example.com';
 export const readIntent = 'incident_remediation.ticket_read';
@@ -74,7 +74,7 @@ export const exchangeToken = (
 export const detail = (taskIntent: string, members: Record<string, unknown> = {}): string =>
   JSON.stringify([{ type: 'agent_intent', task_intent: taskIntent, ...members }]);
 
-export function decodeToken(token: string): { header: any; claims: any } {
+export function decodeToken(token: string): { header: Parsed; claims: Parsed } {
   const [header = '', claims = ''] = token.split('.');
   const parse = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString());
   return { header: parse(header), claims: parse(claims) };

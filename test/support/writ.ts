@@ -19,7 +19,10 @@ export interface TestWrit extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-export interface Answer<T = any> {
+/** What a test reads of an answer: whatever JSON it is. */
+export type Parsed = ReturnType<typeof JSON.parse>;
+
+export interface Answer<T = Parsed> {
   status: number;
   headers: Headers;
   body: T;

@@ -24,18 +24,19 @@ export interface Keys {
   isRead(): boolean;
   /** Reads the set now, or joins who does; rejects when that fails. */
   read(): Promise<void>;
+  /** The set has just changed: the next unknown key makes it be read at once. */
+  expectChange(): void;
 }
 
 const maxBytes = 512 * 1024;
 const maxKeys = 256;
 const maxAgeMs = 300_000;
-const cooldownMs = 5_000;
-const failedCooldownMs = 1_000;
+const cooldownMs = 1_000;
 const timeoutMs = 5_000;
 
 /**
- * The issuer's public keys, held by `kid`. Reads the set at most once in five seconds, a second after a failure (a flood of
- * tokens with invented key ids costs the issuer nothing), and again in the background when it is five minutes old. That a key is dead is learned
+ * The issuer's public keys, held by `kid`. Reads the set at most once a second (a flood of tokens with
+ * invented key ids costs the issuer next to nothing), and again in the background when it is five minutes old. That a key is dead is learned
  * from the feed and not from its absence here.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc7517#section-5 RFC 7517 §5}
@@ -87,13 +88,15 @@ export function createKeys(options: {
 
   return {
     read,
+    expectChange: () => {
+      triedAt = undefined;
+    },
     isRead: () => readAt !== undefined,
     peek: (kid) => keys.get(kid),
     lastProblem: () => problem,
     find(kid) {
       const found = keys.get(kid);
-      const mayRead =
-        inFlight !== undefined || isOlderThan(triedAt, problem === undefined ? cooldownMs : failedCooldownMs);
+      const mayRead = inFlight !== undefined || isOlderThan(triedAt, cooldownMs);
       if (found) {
         if (mayRead && isOlderThan(readAt, maxAgeMs)) read().catch(() => undefined);
         return found;

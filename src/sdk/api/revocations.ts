@@ -32,7 +32,11 @@ export class UnusableEventError extends Error {
   override readonly name = 'UnusableEventError';
 }
 
-export function createRevocations(options: { monotonic: () => number }): Revocations {
+export function createRevocations(options: {
+  monotonic: () => number;
+  /** Called when a key has died: the one in its place is probably not known yet. */
+  onDeadKey?: () => void;
+}): Revocations {
   const epochs = createEpochs(options.monotonic);
   let deadKeys = new Set<string>();
   let seq: number | undefined;
@@ -52,8 +56,10 @@ export function createRevocations(options: { monotonic: () => number }): Revocat
     if (seq === undefined || revocation.seq > seq + 1) {
       throw new UnusableEventError('The feed left an event out');
     }
-    if ('kid' in revocation) deadKeys.add(revocation.kid);
-    else epochs.raise(revocation.subject, revocation.epoch);
+    if ('kid' in revocation) {
+      deadKeys.add(revocation.kid);
+      options.onDeadKey?.();
+    } else epochs.raise(revocation.subject, revocation.epoch);
     seq = Math.max(seq, revocation.seq);
   }
 

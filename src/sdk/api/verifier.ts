@@ -107,7 +107,7 @@ export async function createVerifier(options: VerifierOptions): Promise<Verifier
   const monotonic = options.monotonic ?? (() => performance.now());
   const readMetadata = createMetadataReader({ issuer: options.issuer, fetch, monotonic, closed: closing.signal });
   const keys = createKeys({ readMetadata, fetch, monotonic, closed: closing.signal });
-  const revocations = createRevocations({ monotonic });
+  const revocations = createRevocations({ monotonic, onDeadKey: keys.expectChange });
   const readiness = createReadiness();
   const report = createReporter(options.onProblem);
   const judge: Judge = {
