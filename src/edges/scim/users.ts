@@ -91,8 +91,9 @@ export async function getUser(deps: ScimDeps, c: ScimContext): Promise<Response>
 }
 
 async function answerUser(deps: ScimDeps, c: ScimContext, person: Person, status: 200 | 201 = 200): Promise<Response> {
-  const groups = await groupsOf(deps.db, [person.id]);
-  const resource = renderUser(baseOf(deps), person, groups.get(person.id) ?? []);
+  // Who has just come is in no group: nothing is read that could fail, for a creation's retry would meet a conflict.
+  const groups = status === 201 ? undefined : await groupsOf(deps.db, [person.id]);
+  const resource = renderUser(baseOf(deps), person, groups?.get(person.id) ?? []);
   c.header('ETag', etagOf(person));
   if (status === 201) c.header('Location', `${baseOf(deps)}/Users/${person.id}`);
   return answer(c, project(resource, readProjection(userSchema, queryOf(c))), status);
