@@ -48,7 +48,7 @@ export function readConfig(env: Environment): Config {
   // Without a given issuer it is localhost, whatever else is wrong.
   const isLocal = read('WRIT_ISSUER') === undefined || (issuer !== undefined && isLoopback(issuer.hostname));
   const kek = readKek(read('WRIT_KEK'), isLocal, problems);
-  const adminToken = readToken(read, 'WRIT_ADMIN_TOKEN', isLocal ? 16 : 32, problems);
+  const adminToken = readToken(read, 'WRIT_ADMIN_TOKEN', isLocal ? 8 : 32, problems);
   const metricsToken = readToken(read, 'WRIT_METRICS_TOKEN', 16, problems);
   const databaseUrl = readDatabaseUrl(read('DATABASE_URL'), problems);
   const logLevel = logLevels.find((level) => level === (read('WRIT_LOG_LEVEL') ?? 'info'));
