@@ -44,6 +44,12 @@ function mayReadMetrics(c: Context, parts: OperationsParts): boolean {
   return loopback.test(parts.remoteAddress(c) ?? '');
 }
 
+/** RFC 9457. */
+function problem(c: Context, status: 404 | 500 | 503, members: { title: string } & Record<string, unknown>): Response {
+  c.header('Content-Type', 'application/problem+json');
+  return c.body(JSON.stringify({ status, ...members }), status);
+}
+
 export function createOperations(parts: OperationsParts): Operations {
   const { sql, metrics } = parts;
   let ready = false;
@@ -77,20 +83,21 @@ export function createOperations(parts: OperationsParts): Operations {
       c.set('requestId', requestId);
       const stop = metrics.httpDuration.startTimer();
       await next();
-      stop({ route: routePath(c, -1), method: c.req.method, status: String(c.res.status) });
+      // What the protocol engine has answered by itself stands on the response of Node.
+      const { status } = c.res;
+      const sent = status === 200 ? (c.env.outgoing?.statusCode ?? status) : status;
+      stop({ route: routePath(c, -1), method: c.req.method, status: String(sent) });
       c.res.headers.set('X-Request-ID', requestId);
       c.res.headers.set('X-Content-Type-Options', 'nosniff');
     },
-    notFound: (c) => c.json({ title: 'Not Found', status: 404, code: 'not_found' }, 404),
+    notFound: (c) => problem(c, 404, { title: 'Not Found', code: 'not_found' }),
     answerFault: (error, c, log) => {
       const requestId: unknown = c.get('requestId');
       log.error({ err: error, requestId }, 'a request could not be answered');
       const away = isOutage(error) || (error instanceof WritError && error.code === 'unavailable');
-      if (away)
-        return c.json({ title: 'Service Unavailable', status: 503, code: 'unavailable', requestId }, 503, {
-          'Retry-After': '2',
-        });
-      return c.json({ title: 'Internal Server Error', status: 500, code: 'internal', requestId }, 500);
+      if (!away) return problem(c, 500, { title: 'Internal Server Error', code: 'internal', requestId });
+      c.header('Retry-After', '2');
+      return problem(c, 503, { title: 'Service Unavailable', code: 'unavailable', requestId });
     },
     beReady: (now) => {
       ready = now;
