@@ -4,8 +4,8 @@
  * reconnect every listener is called once, so that what was missed is found without waiting for the poll.
  */
 import { sql as statement } from 'drizzle-orm';
-import postgres from 'postgres';
 import type { Sql, Tx } from '../db/client.ts';
+import { openDedicated } from '../db/dedicated.ts';
 
 export interface Bus {
   /**
@@ -43,6 +43,7 @@ export function createBus(sql: Sql, log: BusLog): Bus {
     if (!isClosing && channels.size > 0) timer = setTimeout(() => void check(), ms).unref();
   };
   const client = openDedicated(sql, {
+    applicationName: 'writ bus',
     onnotify: (channel, payload) => {
       for (const fn of channels.get(channel) ?? []) call(fn, payload);
     },
@@ -105,24 +106,4 @@ export function createBus(sql: Sql, log: BusLog): Bus {
 /** Sends a hint when, and only when, the transaction commits. Identical hints of one transaction arrive once. */
 export async function notify(tx: Tx, channel: string, payload = ''): Promise<void> {
   await tx.execute(statement`select pg_notify(${channel}, ${payload})`);
-}
-
-interface Events {
-  onnotify: (channel: string, payload: string) => void;
-  onclose: () => void;
-}
-
-function openDedicated(sql: Sql, events: Events): Sql {
-  const options = {
-    ...sql.options,
-    ...events,
-    max: 1,
-    idle_timeout: null,
-    max_lifetime: null,
-    fetch_types: false,
-    shared: { retries: 0, typeArrayMap: {} },
-    connection: { ...sql.options.connection, application_name: 'writ bus' },
-  };
-  // postgres.js takes options that it has parsed before, as its own `listen` does; its types only know the unparsed.
-  return postgres(options as unknown as postgres.Options<Record<string, never>>);
 }

@@ -70,5 +70,7 @@ function guardStatements(scoped: postgres.TransactionSql, loss: Loss): postgres.
 /** Errors of the server carry a severity, mistakes of the caller other codes; what is left says the connection is gone. */
 function isConnectionLoss(error: unknown): boolean {
   if (typeof error !== 'object' || error === null || 'severity' in error || !('code' in error)) return false;
-  return typeof error.code === 'string' && /^(CONNECTION_|CONNECT_TIMEOUT|E[A-Z]+$)/.test(error.code);
+  return (
+    typeof error.code === 'string' && /^(CONNECTION_|CONNECT_TIMEOUT|E[A-Z]+$|ERR_SOCKET_|ERR_STREAM_)/.test(error.code)
+  );
 }

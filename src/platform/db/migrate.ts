@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import postgres from 'postgres';
 import type { Sql } from './client.ts';
+import { openDedicated } from './dedicated.ts';
 
 /** The same place seen from `src/platform/db` in a checkout and from `dist/platform/db` in the package. */
 export const migrationsDirectory: string = fileURLToPath(new URL('../../../migrations', import.meta.url));
@@ -31,7 +31,8 @@ interface MigrationFile {
  */
 export async function migrate(sql: Sql, directory: string = migrationsDirectory): Promise<{ applied: string[] }> {
   const files = await readMigrations(directory);
-  const own = openUnhurried(sql);
+  // Migrations may take minutes, and nodes that start together wait for each other.
+  const own = openDedicated(sql, { applicationName: 'writ migrate', isUnhurried: true });
   const applied: string[] = [];
   try {
     for (;;) {
@@ -42,21 +43,6 @@ export async function migrate(sql: Sql, directory: string = migrationsDirectory)
   } finally {
     await own.end({ timeout: 5 });
   }
-}
-
-/** Migrations may take minutes, and nodes that start together wait for each other: none of the pool's limits apply. */
-function openUnhurried(sql: Sql): Sql {
-  const connection = { ...sql.options.connection, statement_timeout: 0, idle_in_transaction_session_timeout: 0 };
-  const options = {
-    ...sql.options,
-    max: 1,
-    socket: undefined,
-    idle_timeout: undefined,
-    shared: { retries: 0, typeArrayMap: {} },
-    connection: { ...connection, lock_timeout: 0, application_name: 'writ migrate' },
-  };
-  // postgres.js takes options that it has parsed before, as its own LISTEN does; its types only know the unparsed.
-  return postgres(options as unknown as postgres.Options<Record<string, never>>);
 }
 
 async function applyNext(sql: Sql, files: MigrationFile[]): Promise<string | undefined> {
