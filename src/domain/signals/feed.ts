@@ -41,6 +41,14 @@ interface ReadRow extends Record<string, unknown> {
   epoch: string | null;
   kid: string | null;
   at: string | null;
+  only_reads: boolean;
+}
+
+/** Whether this is a standby, or a primary that was demoted: what it knows is old, and its clock must not say otherwise. */
+const onlyReads = sql`current_setting('transaction_read_only') = 'on'`;
+
+function refuseStandby(row: { only_reads: boolean }): void {
+  if (row.only_reads) throw new WritError('unavailable', 'the database only reads: it is not the primary');
 }
 
 /** ISO 8601 in UTC with microseconds, whatever the session's settings. */
@@ -76,11 +84,14 @@ export async function publish(tx: Tx, entries: readonly FeedEntry[]): Promise<nu
   return Number(rows[0]?.seq);
 }
 
-/** The entries after `after`, oldest first, `limit` at most (0: only where the feed stands). */
+/**
+ * The entries after `after`, oldest first, `limit` at most (0: only where the feed stands).
+ * @throws WritError `unavailable` on a database that only reads
+ */
 export async function readFeed(db: Executor, after: number, limit: number): Promise<FeedRead> {
   const rows = await db.execute<ReadRow>(sql`
     select f.seq as head, f.swept, ${iso(sql`statement_timestamp()`)} as read_at,
-      r.seq, r.subject, r.epoch, r.kid, ${iso(sql`r.at`)} as at
+      r.seq, r.subject, r.epoch, r.kid, ${iso(sql`r.at`)} as at, ${onlyReads} as only_reads
     from feed f
     left join lateral (
       select * from revocations where seq > ${after}::bigint order by seq limit ${limit}::int
@@ -88,6 +99,7 @@ export async function readFeed(db: Executor, after: number, limit: number): Prom
     order by r.seq`);
   const first = rows[0];
   if (first === undefined) throw new Error('the table feed has lost its row');
+  refuseStandby(first);
   const entries = rows.flatMap((row) => toEntry(row));
   const head = Number(first.head);
   const seq = entries.length === limit ? (entries.at(-1)?.seq ?? after) : head;
@@ -104,10 +116,17 @@ function toEntry({ seq, subject, epoch, kid, at }: ReadRow): FeedRevocation[] {
 /**
  * Everything that a verifier without a past needs, as of one instant: a single statement, so that `seq` and the rows
  * belong together. The audit log's checkpoint is added by whoever sends it.
+ * @throws WritError `unavailable` on a database that only reads
  */
 export async function snapshot(db: Executor): Promise<Omit<FeedSnapshot, 'checkpoint'>> {
-  const rows = await db.execute<{ seq: string; read_at: string; revocations: string; keys: string }>(sql`
-    select f.seq, ${iso(sql`statement_timestamp()`)} as read_at,
+  const rows = await db.execute<{
+    seq: string;
+    read_at: string;
+    revocations: string;
+    keys: string;
+    only_reads: boolean;
+  }>(sql`
+    select f.seq, ${onlyReads} as only_reads, ${iso(sql`statement_timestamp()`)} as read_at,
       (
         select coalesce(json_agg(json_build_object('subject', subject, 'epoch', epoch)), '[]')::text
         from (
@@ -126,6 +145,7 @@ export async function snapshot(db: Executor): Promise<Omit<FeedSnapshot, 'checkp
     from feed f`);
   const row = rows[0];
   if (row === undefined) throw new Error('the table feed has lost its row');
+  refuseStandby(row);
   return {
     seq: Number(row.seq),
     revocations: JSON.parse(row.revocations),

@@ -8,6 +8,7 @@
  * a carried epoch that is lower than the subject's current one is dead.
  */
 import type { TransactionSql } from 'postgres';
+import { WritError } from '../../errors.ts';
 import { lockOrder } from '../../platform/db/locks.ts';
 
 export interface Question {
@@ -52,6 +53,7 @@ interface Row {
   epochs: Record<string, number> | null;
   at: number;
   expires: number | null;
+  only_reads: boolean;
 }
 
 const locksOf = (question: Question): string[] => [question.ownerId, ...Object.keys(question.carried)];
@@ -75,7 +77,8 @@ const readState = (tx: TransactionSql, questions: readonly Question[]) => tx<Row
     (select json_object_agg(d.id, coalesce(s.epoch, 0))
       from unnest(a.path::text[] || a.owner_id::text) as d (id) left join subjects s on s.id = d.id) as epochs,
     extract(epoch from clock_timestamp())::float8 as at,
-    (select floor(extract(epoch from min(x.expires_at)))::float8 from agents x where x.id = any (a.path)) as expires
+    (select floor(extract(epoch from min(x.expires_at)))::float8 from agents x where x.id = any (a.path)) as expires,
+    current_setting('transaction_read_only') = 'on' as only_reads
   from unnest(${questions.map((q) => q.agentId)}::uuid[], ${questions.map((q) => q.ownerId)}::uuid[],
       ${questions.map((q) => q.agentVersion)}::bigint[], ${questions.map((q) => q.catalogueVersion)}::bigint[])
     with ordinality as q (agent, owner, version, catalogue, n)
@@ -100,6 +103,9 @@ async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
 /**
  * Locks and reads, for all questions at once, inside `tx`. The locks are held until `tx` ends, so what was alive stays
  * alive until what the caller writes in `tx` is committed.
+ *
+ * @throws WritError `unavailable` on a database that only reads: a standby, or a primary that was demoted, cannot know
+ *   what was revoked elsewhere.
  */
 export async function readLiveness(
   tx: TransactionSql,
@@ -112,6 +118,7 @@ export async function readLiveness(
   return questions.map((question, index): Liveness => {
     const row = rows[index];
     if (row === undefined) throw new Error('a question without an answer');
+    if (row.only_reads) throw new WritError('unavailable', 'the database only reads: it is not the primary');
     if (locksOf(question).some((id) => missed.has(id))) return { state: 'busy' };
     if (row.stale) return { state: 'stale' };
     if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };

@@ -55,8 +55,12 @@ export function createOperations(parts: OperationsParts): Operations {
   let ready = false;
   const isAnswering = async (): Promise<boolean> => {
     try {
-      await withDeadline(probeMs, async () => sql`select 1`);
-      return true;
+      // A primary that was demoted still answers, but can record nothing and so decide nothing.
+      const [row] = await withDeadline(
+        probeMs,
+        async () => sql<{ writes: boolean }[]>`select current_setting('transaction_read_only') = 'off' as writes`,
+      );
+      return row?.writes === true;
     } catch {
       return false;
     }
