@@ -7,13 +7,13 @@ import { WritError } from '../../errors.ts';
 import { parseJson } from '../../platform/http/body.ts';
 import { type AgentIntentRequest, agentIntentType, actions as knownActions } from '../../protocol.ts';
 import { type Api, type Catalogue, findApi } from './catalogue.ts';
-import type { Refusal } from './narrow.ts';
+import type { AskedIntent, Refusal } from './narrow.ts';
 
 export interface Ask {
   api: Api;
-  by: 'details' | 'scope' | 'resource';
+  by: AskedIntent['by'];
   /** Empty: no task was named. */
-  asked: AgentIntentRequest[];
+  asked: AskedIntent[];
 }
 
 const maxDetails = 16;
@@ -61,6 +61,8 @@ export function parseDetails(text: string): AgentIntentRequest[] | Refusal {
     throw error;
   }
   if (!Array.isArray(value)) return invalid('authorization_details is not an array');
+  // Whoever sends a list wants what stands in it, and an empty one asks for nothing: never for the default.
+  if (value.length === 0) return invalid('authorization_details is empty');
   if (value.length > maxDetails) return invalid(`authorization_details has more than ${maxDetails} members`);
   const details: AgentIntentRequest[] = [];
   for (const [index, one] of value.entries()) {
@@ -92,6 +94,13 @@ function registered(detail: AgentIntentRequest, catalogue: Catalogue): AgentInte
   return { ...detail, locations: detail.locations.map((one) => findApi(catalogue, one)?.identifier ?? one) };
 }
 
+/** A name in `scope`: all actions and data types that the catalogue has for it, spelled out, so that fewer are a refusal. */
+function toWhole(name: string, catalogue: Catalogue): AskedIntent {
+  const intent = catalogue.intents.get(name);
+  const all = intent === undefined ? {} : { actions: intent.actions, datatypes: intent.datatypes };
+  return { type: agentIntentType, task_intent: name, ...all, by: 'scope' };
+}
+
 /** Reads a request against the catalogue. `fallback`: the audience when the request names none (an exchange keeps it). */
 export function readAsk(parameters: AskParameters, catalogue: Catalogue, fallback?: string): Ask | Refusal {
   const details = parameters.authorizationDetails === undefined ? [] : parseDetails(parameters.authorizationDetails);
@@ -110,8 +119,8 @@ export function readAsk(parameters: AskParameters, catalogue: Catalogue, fallbac
   }
   // A name in `scope` asks for the whole intent, also beside a detail that asks for less of it.
   const asked = [
-    ...details.map((detail) => registered(detail, catalogue)),
-    ...[...new Set(names)].map((name): AgentIntentRequest => ({ type: agentIntentType, task_intent: name })),
+    ...details.map((detail): AskedIntent => ({ ...registered(detail, catalogue), by: 'details' })),
+    ...[...new Set(names)].map((name) => toWhole(name, catalogue)),
   ];
   return { api, by: details.length > 0 ? 'details' : names.length > 0 ? 'scope' : 'resource', asked };
 }

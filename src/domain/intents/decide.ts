@@ -7,7 +7,7 @@ import { type AgentIntent, type AgentIntentRequest, agentIntentType } from '../.
 import { judge, type PolicyId } from '../policy/rules.ts';
 import { type Ask, type AskParameters, readAsk } from './ask.ts';
 import type { Api, Catalogue, Intent } from './catalogue.ts';
-import { type Grant, isRefusal, narrow, type Refusal } from './narrow.ts';
+import { type AskedIntent, type Grant, isRefusal, narrow, type Refusal } from './narrow.ts';
 
 /** What deciding needs to know of the acting agent. */
 export interface Asker {
@@ -64,14 +64,14 @@ export function describeGrant(grant: Grant, catalogue: Catalogue): { scope: stri
 
 /** The first asked intent that is unknown, or that the agent has no standing grant for. */
 function findUngranted(ask: Ask, agent: Asker, catalogue: Catalogue): Refusal | undefined {
-  for (const { task_intent: name } of ask.asked) {
+  for (const { task_intent: name, by } of ask.asked) {
     const intent = catalogue.intents.get(name);
     if (intent === undefined) {
-      return { reason: 'intent_unknown', by: ask.by, intent: name, explanation: `the catalogue has no intent ${name}` };
+      return { reason: 'intent_unknown', by, intent: name, explanation: `the catalogue has no intent ${name}` };
     }
     if (!agent.intentIds.has(intent.id)) {
       const explanation = `this agent has no grant for ${name}`;
-      return { reason: 'intent_not_granted', by: ask.by, intent: name, explanation };
+      return { reason: 'intent_not_granted', by, intent: name, explanation };
     }
   }
   return undefined;
@@ -92,11 +92,11 @@ export function decide(agent: Asker, parameters: AskParameters, catalogue: Catal
   const standing = [...catalogue.intents.values()].filter((intent) => agent.intentIds.has(intent.id));
   const named = ask.asked.length > 0;
   // No task named: the agent's read-only intents at that API.
-  const asked: readonly AgentIntentRequest[] = named
+  const asked: readonly AskedIntent[] = named
     ? ask.asked
     : standing
         .filter((intent) => intent.risk === 'read' && intent.apis.includes(api.identifier))
-        .map((intent) => ({ type: agentIntentType, task_intent: intent.taskIntent }));
+        .map((intent) => ({ type: agentIntentType, task_intent: intent.taskIntent, by: 'resource' }));
   const facts = { agent, api, named, writesApproved: false };
 
   const walls = judge({ ...facts, details: [] });
@@ -112,7 +112,7 @@ export function decide(agent: Asker, parameters: AskParameters, catalogue: Catal
     });
   }
   const authority = standing.map((intent) => wholeOf(intent, agent.environment, catalogue));
-  const grant = narrow(authority, asked, api.identifier, { reason: 'details_exceed_intent', by: ask.by });
+  const grant = narrow(authority, asked, api.identifier, 'details_exceed_intent');
   if (isRefusal(grant)) return deny(grant);
   const verdict = judge({ ...facts, details: grant.details });
   if (!verdict.allow) {

@@ -32,13 +32,19 @@ export interface Refusal {
   readonly explanation: string;
 }
 
+/** One intent that is asked for, and by which parameter: that decides the standard's error code. */
+export interface AskedIntent extends AgentIntentRequest {
+  /** `scope` asks for the whole intent: all of it, or nothing. `resource`: nothing was named. */
+  readonly by: 'details' | 'scope' | 'resource';
+}
+
 export const isRefusal = (value: object): value is Refusal => 'explanation' in value;
 
 const within = (part: readonly string[], whole: readonly string[]): boolean =>
   part.every((item) => whole.includes(item));
 
 /** What is asked of this one authority, or `undefined` where it does not cover the request. */
-function cut(authority: AgentIntent, asked: AgentIntentRequest, audience: string): AgentIntent | undefined {
+function cut(authority: AgentIntent, asked: AskedIntent, audience: string): AgentIntent | undefined {
   if (asked.task_intent !== authority.task_intent) return undefined;
   const actions = asked.actions ?? authority.actions;
   const datatypes = asked.datatypes ?? authority.datatypes;
@@ -49,6 +55,8 @@ function cut(authority: AgentIntent, asked: AgentIntentRequest, audience: string
     within(datatypes, authority.datatypes) &&
     within(locations, authority.locations) &&
     locations.includes(audience) &&
+    // Whoever asks by scope cannot tell that an identifier came with it.
+    (asked.by !== 'scope' || authority.identifier === undefined) &&
     (authority.identifier === undefined || identifier === authority.identifier);
   if (!covered) return undefined;
   return {
@@ -63,22 +71,22 @@ function cut(authority: AgentIntent, asked: AgentIntentRequest, audience: string
 
 /**
  * @param authority what may be given at most
- * @param asked what is wanted; every one of it is covered, or the whole is refused with `beyond`
+ * @param asked what is wanted; every one of it is covered, or the whole is refused
  * @param audience identifier of the one API the token is for
- * @param beyond the reason to give where the authority does not cover what is asked
+ * @param reason to give where the authority does not cover what is asked
  */
 export function narrow(
   authority: readonly AgentIntent[],
-  asked: readonly AgentIntentRequest[],
+  asked: readonly AskedIntent[],
   audience: string,
-  beyond: { reason: RefusalReason; by: Refusal['by'] },
+  reason: RefusalReason,
 ): Grant | Refusal {
   const details: AgentIntent[] = [];
   for (const request of asked) {
     const granted = authority.map((one) => cut(one, request, audience)).find((one) => one !== undefined);
     if (granted === undefined) {
       const explanation = `what is asked of ${request.task_intent} goes beyond what may be given at ${audience}`;
-      return { ...beyond, intent: request.task_intent, explanation };
+      return { reason, by: request.by, intent: request.task_intent, explanation };
     }
     details.push(granted);
   }

@@ -3,11 +3,11 @@
  * a refusal. Pure. Authority only shrinks: details are cut by `narrow` from the subject token's own, the audience is the
  * old one or one that those details name, and life, epochs and actors of the subject token are carried on.
  */
-import type { AccessTokenClaims, Actor, AgentIntentRequest } from '../../protocol.ts';
+import type { AccessTokenClaims, Actor } from '../../protocol.ts';
 import { type AskParameters, readAsk } from '../intents/ask.ts';
 import type { Catalogue } from '../intents/catalogue.ts';
 import { type Denial, describeGrant, type Proposal } from '../intents/decide.ts';
-import { isRefusal, narrow, type Refusal } from '../intents/narrow.ts';
+import { type AskedIntent, isRefusal, narrow, type Refusal } from '../intents/narrow.ts';
 import { judge } from '../policy/rules.ts';
 
 const maxActors = 4;
@@ -28,6 +28,16 @@ function isMeantFor(subject: AccessTokenClaims, actorId: string, catalogue: Cata
 }
 
 const chainLength = (act: Actor | undefined): number => (act === undefined ? 0 : 1 + chainLength(act.act));
+
+/** The epochs that a token made from `token` has to find unchanged. */
+const dependenciesOf = (token: AccessTokenClaims): Record<string, number> => ({ ...token.epochs, [token.jti]: 0 });
+
+/** The proposal, standing on `token` as well: it has to be alive, and ends the new token when it ends. */
+export function dependOn(proposal: ExchangeProposal, token: AccessTokenClaims): ExchangeProposal {
+  const carried: Record<string, number> = { ...proposal.carried };
+  for (const [id, epoch] of Object.entries(dependenciesOf(token))) carried[id] = Math.min(carried[id] ?? epoch, epoch);
+  return { ...proposal, carried, notAfter: Math.min(proposal.notAfter, token.exp) };
+}
 
 /** The chain with `actorId` as its newest actor; narrowing one's own delegated token again adds nobody. */
 function extendChain(act: Actor | undefined, actorId: string): Actor {
@@ -60,12 +70,11 @@ export function decideExchange(
     const explanation = 'the subject token names no intent at this API';
     return deny({ reason: 'exceeds_subject_token', by: 'resource', explanation }, { api });
   }
-  const asked: readonly AgentIntentRequest[] =
-    ask.asked.length > 0 ? ask.asked : reachable.map((detail) => ({ ...detail, locations: [api.identifier] }));
-  const grant = narrow(subject.authorization_details, asked, api.identifier, {
-    reason: 'exceeds_subject_token',
-    by: ask.by,
-  });
+  const asked: readonly AskedIntent[] =
+    ask.asked.length > 0
+      ? ask.asked
+      : reachable.map((detail) => ({ ...detail, locations: [api.identifier], by: 'resource' }));
+  const grant = narrow(subject.authorization_details, asked, api.identifier, 'exceeds_subject_token');
   if (isRefusal(grant)) return deny(grant, { api, asked });
   const verdict = judge({ agent: actor, api, named: true, details: grant.details, writesApproved: true });
   if (!verdict.allow) {
@@ -80,6 +89,6 @@ export function decideExchange(
     sub: subject.sub,
     act,
     notAfter: subject.exp,
-    carried: { ...subject.epochs, [subject.jti]: 0 },
+    carried: dependenciesOf(subject),
   };
 }

@@ -10,7 +10,7 @@ import type { Catalogue, CatalogueCache } from '../intents/catalogue.ts';
 import { type Denial, decide, isDenial, type Proposal } from '../intents/decide.ts';
 import type { Refusal } from '../intents/narrow.ts';
 import type { Assertion, CommitQueue } from './commit.ts';
-import { decideExchange, type ExchangeProposal } from './exchange.ts';
+import { decideExchange, dependOn, type ExchangeProposal } from './exchange.ts';
 import type { Dead, Live } from './live.ts';
 import { toDecision } from './record.ts';
 import { lifeOf, type SignedToken, sign, type TokenContent } from './sign.ts';
@@ -45,6 +45,8 @@ export interface TokenRequest {
   assertion: Assertion | undefined;
   /** Token exchange: the subject token as presented. */
   subjectToken?: string;
+  /** Token exchange: the actor is whoever authenticated; an actor token, as presented, can only repeat that. */
+  actorToken?: string;
 }
 
 export type TokenAnswer =
@@ -66,16 +68,26 @@ const gone: Record<Dead['reason'], Refusal> = {
   subject_token_invalid: {
     reason: 'subject_token_invalid',
     by: 'token',
-    explanation: 'the subject token is not valid: unknown, expired or revoked',
+    explanation: 'a token that was presented is not valid: unknown, expired or revoked',
   },
+};
+
+const actorTokenInvalid: Refusal = {
+  reason: 'subject_token_invalid',
+  by: 'token',
+  explanation: 'the actor token is not a valid token of this agent',
 };
 
 /** Decides, before any lock, and without writing anything. */
 function makePlan(context: Issuer, request: TokenRequest, requester: Requester, catalogue: Catalogue): Plan {
   if (request.subjectToken === undefined) return decide(requester, request.parameters, catalogue);
-  const subject = readToken(context.keyring, context.issuer, request.subjectToken, context.now());
+  const read = (token: string) => readToken(context.keyring, context.issuer, token, context.now());
+  const subject = read(request.subjectToken);
   if (subject === undefined) return { refusal: gone.subject_token_invalid, policies: [] };
-  return decideExchange(subject, requester, request.parameters, catalogue);
+  const plan = decideExchange(subject, requester, request.parameters, catalogue);
+  if (request.actorToken === undefined || isDenial(plan)) return plan;
+  const actor = read(request.actorToken);
+  return actor?.client_id === requester.id ? dependOn(plan, actor) : { refusal: actorTokenInvalid, policies: [] };
 }
 
 function contentOf(plan: Proposal | ExchangeProposal, requester: Requester, jti: string): TokenContent {

@@ -95,7 +95,7 @@ async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
     >`select id, epoch::float8 as epoch from subjects where id = any (${ids}::text[])`,
     tx<{ id: string }[]>`
       select a.id from agents a where a.id::text = any (${ids}::text[]) and why_dead(a.id) is not null
-      union all select p.id from people p where p.id::text = any (${ids}::text[]) and not p.active`,
+      union all select p.id from people p where p.id::text = any (${ids}::text[]) and not (p.active and p.deleted_at is null)`,
   ]);
   return { epochs: new Map(epochs.map((row) => [row.id, row.epoch])), dead: new Set(dead.map((row) => row.id)) };
 }

@@ -12,11 +12,14 @@ import { introspect, revokeToken, type TokenReader } from '../../domain/tokens/i
 import { WritError } from '../../errors.ts';
 import { isOutage, transaction } from '../../platform/db/client.ts';
 import { withDeadline } from '../../platform/http/deadline.ts';
+import { findCredentialProblem } from './credentials.ts';
 import { formValue, type RequestState } from './state.ts';
 
 /** Under the 10 seconds within which every call is answered. */
 const deadlineMs = 9_000;
 const retryAfterSeconds = 2;
+/** Of a client id that nobody has proven. */
+const maxClaimedLength = 128;
 
 export interface BridgeParts {
   reader: TokenReader;
@@ -49,16 +52,19 @@ function answerFailure(ctx: KoaContextWithOIDC, error: unknown): void {
   }
 }
 
-function refuse(ctx: KoaContextWithOIDC, error: errors.OIDCProviderError): void {
+function refuse(ctx: KoaContextWithOIDC, state: RequestState, realm: string, error: errors.OIDCProviderError): void {
   ctx.status = error.statusCode;
   ctx.body = { error: error.error, error_description: error.error_description };
-  if (error.statusCode === 401 && ctx.get('authorization') !== '') ctx.set('WWW-Authenticate', 'Basic realm="writ"');
+  if (error.error_detail !== undefined) state.detail = error.error_detail;
+  if (error.statusCode === 401 && ctx.get('authorization') !== '') {
+    ctx.set('WWW-Authenticate', `Basic realm="${realm}", error="${error.error}"`);
+  }
 }
 
 /** A refusal before any decision: a bad request, or a client that did not prove itself. */
 async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
   const { error, error_description: description } = (ctx.body ?? {}) as Record<string, unknown>;
-  const claimed = ctx.oidc?.params?.client_id ?? formValue(state, 'client_id');
+  const claimed = formValue(state, 'client_id');
   const caller = state.caller;
   await transaction(parts.reader.db, async (tx) => {
     // An assertion that was good is used up even if the request was not.
@@ -69,7 +75,14 @@ async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state:
         outcome: 'refused',
         ...(caller?.type === 'agent' ? { agent: caller.id, person: caller.ownerId } : {}),
         reason: String(error),
-        details: { path: ctx.path, status: ctx.status, description, ...(caller === undefined ? { claimed } : {}) },
+        details: {
+          path: ctx.path,
+          status: ctx.status,
+          description,
+          // Which check failed is for the log: a stranger is not told.
+          ...(state.detail === undefined ? {} : { detail: state.detail }),
+          ...(caller === undefined ? { claimed: claimed?.slice(0, maxClaimedLength) } : {}),
+        },
       },
     ]);
   });
@@ -80,23 +93,23 @@ async function answerAboutToken(parts: BridgeParts, ctx: KoaContextWithOIDC, sta
   const { caller, assertion } = state;
   const token = formValue(state, 'token');
   if (caller === undefined || token === undefined) throw new Error('authenticated without a caller or a token');
+  const no = (error: errors.OIDCProviderError) => refuse(ctx, state, parts.reader.issuer, error);
   const replayed = new errors.InvalidClientAuth('client assertion was used before');
   delete state.assertion;
   state.act = { ...state.act, by: { type: caller.type, id: caller.id } };
   if (ctx.oidc.route === 'introspection') {
     const fresh =
       assertion === undefined || (await transaction(parts.reader.db, (tx) => spendAssertion(tx, assertion)));
-    if (!fresh) return refuse(ctx, replayed);
+    if (!fresh) return no(replayed);
     ctx.body = await introspect(parts.reader, caller, token);
     return;
   }
-  if (caller.type !== 'agent')
-    return refuse(ctx, new errors.InvalidRequest('only the agent it was issued to revokes a token'));
+  if (caller.type !== 'agent') return no(new errors.InvalidRequest('only the agent it was issued to revokes a token'));
   const spend = async (tx: Parameters<typeof spendAssertion>[0]) =>
     assertion === undefined || spendAssertion(tx, assertion);
   const outcome = await revokeToken(parts.reader, state.act, caller, token, spend);
-  if (outcome === 'stopped') return refuse(ctx, replayed);
-  if (outcome === 'foreign') return refuse(ctx, new errors.InvalidRequest('the token was issued to another client'));
+  if (outcome === 'stopped') return no(replayed);
+  if (outcome === 'foreign') return no(new errors.InvalidRequest('the token was issued to another client'));
   state.recorded = true;
 }
 
@@ -107,6 +120,10 @@ async function complete(parts: BridgeParts, ctx: KoaContextWithOIDC, state: Requ
   if (ctx.status >= 400 && ctx.status < 500 && state.recorded !== true) await recordRefusal(parts, ctx, state);
 }
 
+/** Without a body there is no type, and an empty form. */
+const isForm = (ctx: KoaContextWithOIDC): boolean =>
+  /^(application\/x-www-form-urlencoded)?$/.test(ctx.get('content-type'));
+
 /** Installs the work around the engine's own. */
 export function surround(engine: Provider, parts: BridgeParts): void {
   engine.use(async (context, next) => {
@@ -114,7 +131,9 @@ export function surround(engine: Provider, parts: BridgeParts): void {
     const state = stateOf(ctx);
     try {
       await withDeadline(deadlineMs, async () => {
-        await next();
+        const problem = isForm(ctx) ? findCredentialProblem(state, ctx.headers.authorization) : undefined;
+        if (problem === undefined) await next();
+        else refuse(ctx, state, parts.reader.issuer, new errors.InvalidClientAuth(problem));
         await complete(parts, ctx, state);
       });
     } catch (error) {

@@ -76,11 +76,12 @@ function checkAssertion(
   header: Record<string, unknown>,
 ): void {
   const { aud, exp, jti } = claims;
+  // RFC 7515 §4.1.11: nothing is understood here that would have to be.
+  if ('crit' in header) throw new errors.InvalidClientAuth('the assertion has critical header parameters');
   const sole = Array.isArray(aud) && aud.length === 1 ? aud[0] : aud;
   if (sole !== issuer) throw new errors.InvalidClientAuth('the audience of a client assertion is the issuer alone');
-  const type = String(header.typ ?? 'JWT')
-    .toLowerCase()
-    .replace(/^application\//, '');
+  const typ = header.typ ?? 'JWT';
+  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : '';
   if (type !== 'jwt' && type !== 'client-authentication+jwt') {
     throw new errors.InvalidClientAuth('the assertion is a JWT of another type');
   }
@@ -155,7 +156,8 @@ export function createEngine(parts: EngineParts): Provider {
   const provider = new Provider(parts.issuer, configure(parts));
   tighten(provider, parts);
   const answer = (ctx: KoaContextWithOIDC) => parts.answerToken(ctx, parts.stateOf(ctx));
-  const common = ['scope', 'resource', 'authorization_details'];
+  // Not `scope`: the engine would refuse its characters before a dead agent hears that it is dead.
+  const common = ['resource', 'authorization_details'];
   provider.registerGrantType(grantTypes.clientCredentials, answer, common, ['resource']);
   provider.registerGrantType(
     grantTypes.tokenExchange,
@@ -183,4 +185,5 @@ export function createEngine(parts: EngineParts): Provider {
 /** The engine takes what a domain throws for a fault of its own; `WritError` keeps its meaning. */
 function noteRefusal(state: RequestState, error: unknown): void {
   if (error instanceof WritError) state.failure = error;
+  if (error instanceof errors.OIDCProviderError && error.error_detail !== undefined) state.detail = error.error_detail;
 }

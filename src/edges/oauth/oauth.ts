@@ -1,4 +1,5 @@
 /** The authorization server's routes: RFC 8414, 6749, 8693, 7662, 7009, 7517. */
+import type { IncomingMessage } from 'node:http';
 import type { HttpBindings } from '@hono/node-server';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type Context, Hono } from 'hono';
@@ -25,10 +26,11 @@ export interface OAuthParts {
   report: BridgeParts['report'];
 }
 
-/** Longest form: an assertion, a subject token and details, with room. */
-const maxFormBytes = 64 * 1024;
+/** Longest form: an assertion, a subject token and details, with room. The engine reads no more. */
+const maxFormBytes = 56 * 1024;
 const endpoints = ['/oauth/token', '/oauth/introspect', '/oauth/revoke'];
 /** What the engine is given to look for in its own, empty storage. */
+const formType = 'application/x-www-form-urlencoded';
 const placeholder = 'held-by-writ';
 
 async function findCaller(db: Db, clientId: string): Promise<Caller | null> {
@@ -46,6 +48,20 @@ function hideToken(bytes: Uint8Array, form: readonly (readonly [string, string])
     name === 'token' && value !== '' ? placeholder : value,
   ]);
   return Buffer.from(new URLSearchParams(shown).toString());
+}
+
+/**
+ * Whether the body is a form. The engine would decode it by a `charset` of the sender's choice and see other parameters
+ * than `parseForm`; a form is UTF-8 (RFC 6749 appendix B), and the engine is told nothing else.
+ */
+function normaliseType(request: IncomingMessage): boolean {
+  const [type = '', ...parameters] = (request.headers['content-type'] ?? '').toLowerCase().split(';');
+  if (type.trim() !== formType) return false;
+  const charsets = parameters.map((one) => one.trim()).filter((one) => one.startsWith('charset'));
+  if (!charsets.every((one) => /^charset="?utf-8"?$/.test(one)))
+    throw new WritError('invalid_request', 'a form is encoded in UTF-8');
+  request.headers['content-type'] = formType;
+  return true;
 }
 
 function errorOf(c: Context, error: WritError): Response {
@@ -73,11 +89,11 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
     app.post(path, async (c) => {
       try {
         const bytes = await readBody(c.req.raw, maxFormBytes);
-        const isForm = /^application\/x-www-form-urlencoded\b/i.test(c.req.header('content-type') ?? '');
+        const isForm = normaliseType(c.env.incoming);
         const form = isForm ? parseForm(bytes) : [];
         const by = {
           type: 'agent',
-          id: form.find(([name]) => name === 'client_id')?.[1] ?? 'unauthenticated',
+          id: form.find(([name]) => name === 'client_id')?.[1].slice(0, 128) ?? 'unauthenticated',
         } as const;
         const state: RequestState = { act: parts.actOf(c, by), form };
         await runEngine(engine, c, path === '/oauth/token' ? bytes : hideToken(bytes, form), state);
@@ -87,7 +103,12 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
         throw error;
       }
     });
-    app.all(path, (c) => c.json({ error: 'invalid_request', error_description: 'use POST' }, 405, { Allow: 'POST' }));
+    app.all(path, (c) =>
+      c.json({ error: 'invalid_request', error_description: 'use POST' }, 405, {
+        Allow: 'POST',
+        'Cache-Control': 'no-store',
+      }),
+    );
   }
 
   const metadata = toMetadata(issuer.issuer);

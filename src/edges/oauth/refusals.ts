@@ -117,7 +117,7 @@ export const help: Record<RefusalReason, Help> = {
   },
   subject_token_invalid: {
     title: 'The subject token is not valid',
-    what: 'It is not an access token of this Writ, or it has expired, or something it depends on was revoked.',
+    what: 'It, or the actor token beside it, is not an access token of this Writ, or it has expired, or something it depends on was revoked.',
     todo: 'Get a new subject token.',
   },
   subject_token_foreign: {

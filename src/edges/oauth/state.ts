@@ -17,6 +17,8 @@ export interface RequestState {
   assertion?: Assertion;
   /** The refusal or grant already stands in the audit log. */
   recorded?: boolean;
+  /** Why it was refused, in words that do not leave Writ. */
+  detail?: string;
   /** What the engine could not answer for. */
   failure?: unknown;
 }

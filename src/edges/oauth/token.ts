@@ -6,7 +6,6 @@ import type { KoaContextWithOIDC } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { trustOf } from '../../domain/policy/trust.ts';
 import { type Issuer, issueToken, type Requester, type TokenRequest } from '../../domain/tokens/issue.ts';
-import { readToken } from '../../domain/tokens/subject.ts';
 import { accessTokenType, grantTypes, jwtTokenType } from '../../protocol.ts';
 import { toRefusalBody } from './refusals.ts';
 import { type Caller, formValue, formValues, type RequestState } from './state.ts';
@@ -25,16 +24,24 @@ function toRequester(caller: Caller | null | undefined): Requester | null {
   return { id, name, ownerId, environment, version, intentIds: new Set(intentIds), trust: trustOf(caller) };
 }
 
+/** What a caller proves itself with, comparable. */
+function credentialOf(caller: Caller | null | undefined): string | undefined {
+  if (caller?.type !== 'agent') return undefined;
+  return JSON.stringify([caller.jwks, caller.secretHash?.toString('hex')]);
+}
+
+const isTokenType = (type: string | undefined): boolean => type === accessTokenType || type === jwtTokenType;
+
 /** RFC 8693 §2.1. The engine has refused repeated parameters where they may not repeat. */
-function readSubject(state: RequestState, issuer: Issuer, agentId: string): string {
+function readSubject(state: RequestState): Pick<TokenRequest, 'subjectToken' | 'actorToken'> {
   const subjectToken = formValue(state, 'subject_token');
   const type = formValue(state, 'subject_token_type');
   if (subjectToken === undefined) throw new errors.InvalidRequest("missing required parameter 'subject_token'");
-  if (type !== accessTokenType && type !== jwtTokenType) {
+  if (!isTokenType(type)) {
     throw new errors.InvalidRequest(`subject_token_type has to be ${accessTokenType}`);
   }
   const wanted = formValue(state, 'requested_token_type');
-  if (wanted !== undefined && wanted !== accessTokenType && wanted !== jwtTokenType) {
+  if (wanted !== undefined && !isTokenType(wanted)) {
     throw new errors.InvalidRequest(`requested_token_type has to be ${accessTokenType}`);
   }
   const actorToken = formValue(state, 'actor_token');
@@ -42,13 +49,10 @@ function readSubject(state: RequestState, issuer: Issuer, agentId: string): stri
   if ((actorToken === undefined) !== (actorType === undefined)) {
     throw new errors.InvalidRequest('actor_token and actor_token_type go together');
   }
-  // The actor is whoever authenticated; an actor token can only repeat that.
-  if (actorToken !== undefined) {
-    const actor = readToken(issuer.keyring, issuer.issuer, actorToken, issuer.now());
-    if (actor?.client_id !== agentId)
-      throw new errors.InvalidRequest('actor_token is not a valid token of this client');
+  if (actorType !== undefined && !isTokenType(actorType)) {
+    throw new errors.InvalidRequest(`actor_token_type has to be ${accessTokenType}`);
   }
-  return subjectToken;
+  return { subjectToken, ...(actorToken === undefined ? {} : { actorToken }) };
 }
 
 function readRequest(
@@ -57,17 +61,28 @@ function readRequest(
   requester: Requester,
   exchange: boolean,
 ): TokenRequest {
-  const resource = formValues(state, 'resource');
+  if (state.form.filter(([name]) => name === 'scope').length > 1) {
+    throw new errors.InvalidRequest("'scope' parameter must not be provided twice");
+  }
+  // Both name the target (RFC 8693 §2.1); that it is one API is for the domain to hold.
+  const targets = [...formValues(state, 'resource'), ...(exchange ? formValues(state, 'audience') : [])];
   return {
     requester,
-    reload: async () => toRequester(await endpoint.loadAgent(requester.id)),
+    reload: async () => {
+      const again = await endpoint.loadAgent(requester.id);
+      // What authenticated the request may be what was just taken away from the agent.
+      if (credentialOf(again) !== credentialOf(state.caller)) {
+        throw new errors.InvalidClientAuth('the credential of the agent was changed meanwhile');
+      }
+      return toRequester(again);
+    },
     parameters: {
-      resource: resource.length === 0 && exchange ? formValues(state, 'audience') : resource,
+      resource: [...new Set(targets)],
       authorizationDetails: formValue(state, 'authorization_details'),
       scope: formValue(state, 'scope'),
     },
     assertion: state.assertion,
-    ...(exchange ? { subjectToken: readSubject(state, endpoint.issuer, requester.id) } : {}),
+    ...(exchange ? readSubject(state) : {}),
   };
 }
 
