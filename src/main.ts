@@ -1,7 +1,7 @@
 /** `npm start`: reads the environment, starts Writ, stops it in order on SIGTERM and SIGINT. */
 import { pathToFileURL } from 'node:url';
-import { ConfigError, type Environment, readConfig } from './config.ts';
-import { connect } from './platform/db/client.ts';
+import { type Environment, readConfig } from './config.ts';
+import { connect, isOutage } from './platform/db/client.ts';
 import { startEmbedded } from './platform/db/embedded.ts';
 import { migrate } from './platform/db/migrate.ts';
 import { start } from './server.ts';
@@ -39,12 +39,22 @@ export async function migrateDatabase(env: Environment): Promise<string[]> {
   }
 }
 
+/** Errors whose message says all that an operator needs; a stack would hide it. */
+const told = new Set(['ConfigError', 'EmbeddedError', 'MigrationError', 'UnsafeDatabaseError']);
+
+/** Why Writ does not start, and what to do about it. */
+export function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if ('code' in error && error.code === 'EADDRINUSE') return `${error.message}: stop what listens there, or set PORT`;
+  if (isOutage(error)) return `the database in DATABASE_URL does not answer: ${error.message}`;
+  return told.has(error.name) ? error.message : (error.stack ?? error.message);
+}
+
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   try {
     await serve(process.env);
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`${error.message}\n`);
+    process.stderr.write(`${explain(error)}\n`);
     process.exitCode = 1;
   }
 }
