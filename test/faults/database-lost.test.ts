@@ -69,17 +69,22 @@ describe('with the database gone', () => {
   test('callers who try again in the moment of the loss do not spoil the next connection', async () => {
     const isOver = { yes: false };
     const insist = async (): Promise<void> => {
-      while (!isOver.yes) await ask().catch(() => {});
+      while (!isOver.yes) {
+        // The turn of the event loop matters: right before sockets are closed.
+        await new Promise((resolve) => setImmediate(resolve));
+        await ask().catch(() => {});
+      }
     };
     const callers = Array.from({ length: 8 }, insist);
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < 100; round++) {
       await sleep(randomInt(30));
       proxy.cut(round % 2 === 0 ? 'reset' : 'end');
+      if (round % 10 !== 9) continue;
+      await sleep(300);
+      const startedAt = performance.now();
+      await Promise.all(Array.from({ length: 20 }, ask));
+      expect(performance.now() - startedAt).toBeLessThan(1_000);
     }
-    await sleep(300);
-    const startedAt = performance.now();
-    await Promise.all(Array.from({ length: 40 }, ask));
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
     isOver.yes = true;
     await Promise.all(callers);
   });

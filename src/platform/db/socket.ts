@@ -42,14 +42,14 @@ export function createSocketFactory(limits: SocketLimits, tls: TlsMode): (target
     trippedUntil = performance.now() + tripMs;
   };
   return (target) => {
-    const raw = new Socket();
+    const raw = closeWithError(new Socket());
     // Without a connect the driver's first write fails, by itself and at the right moment.
     if (performance.now() < trippedUntil) return raw;
     const startedAt = performance.now();
     const where = locate(target, attempt++);
     raw.connect(where);
     const host = 'host' in where ? { host: where.host, port: where.port } : {};
-    const stream = tls === undefined ? raw : secure(raw, host.host ?? 'localhost', tls);
+    const stream = tls === undefined ? raw : closeWithError(secure(raw, host.host ?? 'localhost', tls));
     raw.once('close', () => {
       if (raw.bytesRead === 0 && performance.now() - startedAt > slowMs) trip();
     });
@@ -90,6 +90,28 @@ function present(stream: Duplex, raw: Socket, host: { host?: string | undefined;
   if (stream === raw) return stream;
   Object.defineProperty(stream, 'readyState', { get: () => raw.readyState });
   return Object.assign(stream, { setKeepAlive: raw.setKeepAlive.bind(raw) });
+}
+
+/**
+ * Says `close` in the same breath as `error`. Between the two the driver hands new queries to the connection, which it
+ * never fails afterwards: they wait for ever, and the connection with them.
+ */
+function closeWithError<T extends Duplex>(stream: T): T {
+  const emit = stream.emit.bind(stream);
+  let isClosed = false;
+  const close = (hadError: unknown): boolean => {
+    if (isClosed) return false;
+    isClosed = true;
+    return emit('close', hadError);
+  };
+  return Object.assign(stream, {
+    emit: (event: string, ...args: unknown[]): boolean => {
+      if (event === 'close') return close(args[0]);
+      const isHeard = emit(event, ...args);
+      if (event === 'error') close(true);
+      return isHeard;
+    },
+  });
 }
 
 type Silence = () => { owesAnswer: boolean; ms: number };
