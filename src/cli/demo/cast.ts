@@ -51,7 +51,7 @@ export async function hire(stage: Stage, { idp, leaver, stayer, names }: Casting
     stayer: await createPerson(stage, directory, idp, stayer),
   }));
   const players = await page.step(
-    `Agents: ${first} owns ${names.lead} and its sub-agent ${names.sub}; ${second} owns ${names.other}`,
+    `${first} owns ${names.lead} and its sub-agent ${names.sub}; ${second} owns ${names.other}`,
     async () => {
       const lead = await registerAgent(stage, names.lead, { owner: people.leaver.id });
       const sub = await registerAgent(stage, names.sub, { parent: lead.id });

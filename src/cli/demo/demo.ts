@@ -42,7 +42,7 @@ export async function runDemo({ keep }: { keep: boolean }): Promise<number> {
   const interruption = watchSignals();
   const closing = createClosing();
   const paint = createPaint(process.stdout, process.env);
-  const page = createPage(process.stdout, paint);
+  const page = createPage(process.stdout, paint, interruption.signal);
   const started = performance.now();
   try {
     page.heading('Writ: a token for one task, and what happens when its owner leaves');
@@ -60,11 +60,12 @@ export async function runDemo({ keep }: { keep: boolean }): Promise<number> {
     if (!keep) return 0;
     await explainKept(stage, alice.crew, paint);
     if (!interruption.signal.aborted) await once(interruption.signal, 'abort');
+    page.print('\n  Stopping, and removing what it made.');
     return 0;
   } catch (error) {
     if (interruption.signal.aborted) return interruption.exitCode();
-    page.print(`\n  ${paint('red', 'The demo stopped here:')} step ${page.count()} did not happen as told.`);
     if (page.count() === 0) throw error;
+    page.print(`\n  ${paint('red', 'The demo stops here')}: step ${page.count()} did not happen as told.`);
     return 1;
   } finally {
     await closing.close();
@@ -83,7 +84,7 @@ async function playRound(
   const crew = await hire(stage, casting);
   const { tokens, tokenMs } = await work(stage, crew, isTold);
   const times = await leave(stage, crew, tokens);
-  await showReceipt(stage, crew, paint);
+  await showReceipt(stage, crew, isTold, paint);
   return { crew, times: { ...times, tokenMs } };
 }
 

@@ -35,11 +35,11 @@ ${paint('dim', '# 1 every agent, and who is left')}
 npx writ agents list
 
 ${paint('dim', `# 2 a token for ${other.name}, used at the CRM API`)}
-curl -i ${stage.crmUrl}/tickets/${ticket} -H "Authorization: Bearer $(npx writ token --raw \\
-  --client-id ${other.id} --key ${keyFile} \\
-  --resource ${crmIdentifier} --intent ${readIntent} --identifier ${ticket})"
+TOKEN=$(npx writ token --raw --client-id ${other.id} --key ${keyFile} \\
+  --resource ${crmIdentifier} --intent ${readIntent} --identifier ${ticket})
+curl -i ${stage.crmUrl}/tickets/${ticket} -H "Authorization: Bearer $TOKEN"
 
-${paint('dim', `# 3 ${firstName(stayer)} leaves, too, as ${idp.name} says it; then try 2 again`)}
+${paint('dim', `# 3 ${firstName(stayer)} leaves, too, as ${idp.name} says it; then both of 2 are refused`)}
 curl -i -X PATCH ${directory.scimUrl}${departure.path} \\
   -H 'Authorization: Bearer ${directory.scimToken}' \\
   -H 'Content-Type: application/scim+json' \\

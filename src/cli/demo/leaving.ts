@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../json.ts';
 import { type Crew, firstName, type Player, sendScim } from './cast.ts';
 import { check, readRow } from './checks.ts';
+import { describeTime } from './page.ts';
 import type { Stage } from './stage.ts';
-import { askToken, checkReads, readTicket, refusalOf, type Tokens } from './work.ts';
+import { askToken, checkReads, readTicket, refusalOf, type Tokens, tellChallenge } from './work.ts';
 
 /** Bounded exposure: a verifier on the feed refuses within a second. */
 const boundMs = 1_000;
@@ -22,11 +23,13 @@ export async function leave(stage: Stage, crew: Crew, tokens: Tokens): Promise<T
   const [gone, stays] = [firstName(leaver), firstName(stayer)];
   const request = idp.deactivate(leaver.id);
   const departure = await page.step(`${gone} leaves: ${idp.name} says so, Writ answers 200`, async ({ add, took }) => {
+    await checkReads(stage, tokens.lead);
     const started = performance.now();
     const response = await sendScim(stage, crew.directory, request);
     const answeredAt = performance.now();
     // The clock runs: the API is asked before anything else is done.
     const refusal = firstRefusal(stage, tokens.lead, answeredAt);
+    refusal.catch(() => {}); // told by the step that awaits it
     const body = await response.text();
     check(response.status === 200, '200', `${response.status} ${body}`);
     check(readRow({ user: parseJson(body) }, 'user').active === false, 'a user that is not active', body);
@@ -34,19 +37,21 @@ export async function leave(stage: Stage, crew: Crew, tokens: Tokens): Promise<T
     add(`${request.method} /scim/v2${request.path}\n${printPatch(request.body)}`);
     return { scimMs: answeredAt - started, refusal };
   });
-  const refusedMs = await page.step(`${lead.name}'s token at the CRM API: 401 from now on`, async ({ add, took }) => {
+  const refusedMs = await page.step('The same token at the same API: 401 from now on', async ({ add, took }) => {
     const refusal = await departure.refusal;
     check(refusal !== undefined, `401 within ${boundMs} ms`, 'still accepted');
     took(refusal.afterMs);
-    add(`WWW-Authenticate: ${refusal.challenge}`);
+    add(
+      `${tellChallenge(refusal)}\nfirst refused ${describeTime(refusal.afterMs)} after Writ had answered ${idp.name}`,
+    );
     const again = await readTicket(stage, tokens.lead);
     check(again.status === 401, '401 again', again);
     return refusal.afterMs;
   });
   await page.step(`${lead.name} asks for a new token: refused, owner_inactive`, async ({ add }) => {
-    add(`its SDK asks no more: ${await checkStopped(lead)}`);
+    add(await checkStopped(lead));
   });
-  await page.step(`${sub.name}, its sub-agent: 401 at the CRM API, and no new token`, async () => {
+  await page.step(`${sub.name}, its sub-agent: 401 at the API, and no new token either`, async () => {
     const refusal = await firstRefusal(stage, tokens.sub, performance.now());
     check(refusal !== undefined, `401 within ${boundMs} ms`, 'still accepted');
     await checkStopped(sub);
@@ -80,7 +85,7 @@ async function checkStopped(player: Player): Promise<string> {
   const { code, status, error, reason, description } = await refusalOf(askToken(player, true));
   const isFinal = code === 'stopped' && status === 400 && error === 'access_denied' && reason === 'owner_inactive';
   check(isFinal, '400 access_denied, owner_inactive', { code, status, error, reason });
-  return description ?? reason;
+  return `${status} ${error}: ${description ?? reason}`;
 }
 
 /** A message and its operation, a line each, as sent but for the line break. */

@@ -24,8 +24,7 @@ export interface Page {
 const width = 78;
 const indent = '       ';
 
-export const picture = `
-  corporate IdP              Writ                       CRM API
+export const picture = `  corporate IdP              Writ                       CRM API
  ┌──────────────┐  SCIM  ┌────────────────┐  feed  ┌─────────────────────┐
  │ Okta, then   ├───────►│ with its own   ├───────►│ in its own process, │
  │ Entra ID     │        │ PostgreSQL     │        │ verifies offline    │
@@ -38,7 +37,8 @@ export const picture = `
     carol ── owns ──► renewals ─ made ─► digest        leaves by Entra ID
     dave ─── owns ──► ledger                           stays`;
 
-export function createPage(stream: NodeJS.WriteStream, paint: Paint): Page {
+/** @param interrupted a step that fails because of it is not told as a failure */
+export function createPage(stream: NodeJS.WriteStream, paint: Paint, interrupted: AbortSignal): Page {
   let number = 0;
   const print = (text = ''): void => void stream.write(`${text}\n`);
   const renderStep = (mark: string, what: string, time: string): string => {
@@ -70,6 +70,10 @@ export function createPage(stream: NodeJS.WriteStream, paint: Paint): Page {
         for (const line of below) print(line === '' ? '' : `${indent}${line}`);
         return result;
       } catch (error) {
+        if (interrupted.aborted) {
+          print(`${clear}${renderStep(paint('dim', '·'), what, 'interrupted')}`);
+          throw error;
+        }
         print(`${clear}${renderStep(paint('red', '✗'), what, '')}`);
         for (const line of describeFailure(error).split('\n')) print(`${indent}${line}`);
         throw error;
