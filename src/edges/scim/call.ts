@@ -53,10 +53,42 @@ const jsonTypes = new Set(['application/scim+json', 'application/json']);
 
 /** @throws WritError `unsupported_media_type`, `too_large`; ScimRefusal `invalidSyntax`. */
 export async function readJson(c: ScimContext): Promise<unknown> {
+  requireJson(c);
+  return parseStrictly(await readBody(c.req.raw));
+}
+
+/**
+ * A body that may say that somebody is gone: that has to be heard even of a body that is refused for anything else.
+ * `refusal` is why nothing but a departure may be done by it; `body` is then what a lenient reader makes of it.
+ * @throws WritError `too_large`.
+ */
+export async function readChange(c: ScimContext): Promise<{ body: unknown; refusal: unknown }> {
+  const bytes = await readBody(c.req.raw);
+  try {
+    requireJson(c);
+    return { body: parseStrictly(bytes), refusal: null };
+  } catch (refusal) {
+    return { body: parseLeniently(bytes), refusal };
+  }
+}
+
+function requireJson(c: ScimContext): void {
   const type = (c.req.header('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
   if (!jsonTypes.has(type)) throw new WritError('unsupported_media_type', 'application/scim+json is expected');
+}
+
+/** `undefined`: no JSON by any reading. */
+function parseLeniently(bytes: Uint8Array): unknown {
   try {
-    return parseJson(await readBody(c.req.raw));
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+function parseStrictly(bytes: Uint8Array): unknown {
+  try {
+    return parseJson(bytes);
   } catch (error) {
     if (!(error instanceof WritError) || error.code !== 'invalid_request') throw error;
     throw new ScimRefusal('invalidSyntax', error.detail);

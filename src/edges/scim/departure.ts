@@ -29,32 +29,42 @@ export function readBoolean(value: unknown): boolean | null {
   return word === 'true' ? true : word === 'false' ? false : null;
 }
 
-/** Is this member name or path `active`, bare or qualified with the User schema's URN? */
-function namesActive(name: string): boolean {
+/** A name without what may surround it: the User schema's URN, and the `:` or `.` that joins the two. */
+function bareWord(name: string): string {
   const word = name.trim().toLowerCase();
-  return word === 'active' || word === `${userUrn}:active` || word === `${userUrn}.active`;
+  return word.startsWith(userUrn) ? word.slice(userUrn.length).replace(/^[:.]/, '') : word;
 }
 
+/** Is this member name or path `active`, bare or qualified with the User schema's URN? */
+const namesActive = (name: string): boolean => bareWord(name) === 'active';
+/** Is it the User schema as a whole? */
+const namesUser = (name: string): boolean => name.trim() !== '' && bareWord(name) === '';
+
+/** Wrappings inside each other that are looked into; bounds the stack on any body. */
+const maxWrappings = 16;
+
 /** What a value given to `active` says; it may be wrapped in an array of one, or in an object. */
-function judge(value: unknown): Departure {
+function judge(value: unknown, depthLeft = maxWrappings): Departure {
   const said = readBoolean(value);
   if (said !== null) return said ? 'returns' : 'leaves';
-  if (Array.isArray(value) && value.length === 1) return judge(value[0]);
+  if (depthLeft === 0) return 'unclear';
+  if (Array.isArray(value) && value.length === 1) return judge(value[0], depthLeft - 1);
   if (isObject(value)) {
     const inner = Object.entries(value).find(([name]) => namesActive(name) || name.toLowerCase() === 'value');
-    if (inner !== undefined) return judge(inner[1]);
+    if (inner !== undefined) return judge(inner[1], depthLeft - 1);
   }
   return 'unclear';
 }
 
 /** A resource, or the value of an operation without a path: members by any name, the URN also as an object of its own. */
-function judgeResource(resource: unknown, nullMeansUnsaid: boolean): Departure {
+function judgeResource(resource: unknown, nullMeansUnsaid: boolean, depthLeft = maxWrappings): Departure {
   const words: Departure[] = [];
+  if (depthLeft === 0) return 'unsaid';
   for (const part of Array.isArray(resource) ? resource : [resource]) {
     if (!isObject(part)) continue;
     for (const [name, value] of Object.entries(part)) {
       if (namesActive(name)) words.push(value === null && nullMeansUnsaid ? 'unsaid' : judge(value));
-      else if (name.trim().toLowerCase() === userUrn) words.push(judgeResource(value, nullMeansUnsaid));
+      else if (namesUser(name)) words.push(judgeResource(value, nullMeansUnsaid, depthLeft - 1));
     }
   }
   // Two spellings in one object have no order: the departure wins.
@@ -63,12 +73,13 @@ function judgeResource(resource: unknown, nullMeansUnsaid: boolean): Departure {
 
 function judgeOperation(operation: unknown): Departure {
   if (!isObject(operation)) return 'unsaid';
-  const member = (wanted: string) => Object.entries(operation).find(([name]) => name.toLowerCase() === wanted)?.[1];
+  // Of two that differ only in case the last, as whoever applies the operation reads it.
+  const member = (wanted: string) => Object.entries(operation).findLast(([name]) => name.toLowerCase() === wanted)?.[1];
   const op = member('op');
   const path = member('path');
   const value = member('value');
   const names = typeof path === 'string' ? path.trim() : '';
-  if (names === '' || names.toLowerCase() === userUrn) return judgeResource(value, false);
+  if (names === '' || namesUser(names)) return judgeResource(value, false);
   if (!namesActive(names)) return 'unsaid';
   // Without the attribute nobody vouches for the person any more; no IdP is known to send it, so nothing is lost by
   // reading it the safe way.

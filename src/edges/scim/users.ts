@@ -19,6 +19,7 @@ import {
   directoryOf,
   idOf,
   queryOf,
+  readChange,
   readJson,
   type ScimContext,
   type ScimDeps,
@@ -113,22 +114,27 @@ export async function createUser(deps: ScimDeps, c: ScimContext): Promise<Respon
 }
 
 /**
- * PUT and PATCH. Neither the schema, nor the rest of the body, nor a stale If-Match refuses a departure: RFC 7644 §3.5.2
- * would have the whole PATCH refused for one bad operation, and the leaver would stay. Then the departure alone is
- * applied, and the answer shows the state that came of it.
+ * PUT and PATCH. Neither the schema, nor the rest of the body, nor a body that is not quite JSON, nor a stale If-Match
+ * refuses a departure: RFC 7644 §3.5.2 would have the whole PATCH refused for one bad operation, and the leaver would
+ * stay. Then the departure alone is applied, and the answer shows the state that came of it.
  */
 export async function changeUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
   const id = idOf(c);
   const { method } = c.req;
-  const body = await readJson(c);
+  const { body, refusal } = await readChange(c);
   const departure = readDeparture(method, body);
+  if (refusal !== null && departure !== 'leaves') throw refusal;
   const merge = (current: Person): PersonState => {
+    if (refusal !== null) throw refusal;
     checkVersion(c, current);
     refuseUnclear(departure);
-    const active = departure === 'unsaid' ? current.active : departure === 'returns';
-    return method === 'PUT'
-      ? toState(readResource(userSchema, body), active)
-      : toState(applyPatch(userSchema, toResource(current), readOperations(body, maxOperations)), active);
+    const resource =
+      method === 'PUT'
+        ? readResource(userSchema, body)
+        : applyPatch(userSchema, toResource(current), readOperations(body, maxOperations));
+    // A word on `active` that only the schema's reader understood must not be answered with 200 and dropped.
+    const active = departure === 'unsaid' ? (readBoolean(resource.active) ?? current.active) : departure === 'returns';
+    return toState(resource, active);
   };
   const { person, offboarding } = await provisioning.changePerson(
     deps.db,
