@@ -119,7 +119,9 @@ async function findEntry(account: NonNullable<Account>, paths: string[]): Promis
     );
   }
   const ids = [`--reuid=${account.uid}`, `--regid=${account.gid}`, '--clear-groups'];
-  return [program, ...ids, `--inh-caps=+${capability}`, `--ambient-caps=+${capability}`, '--'];
+  const capabilities = [`--inh-caps=+${capability}`, `--ambient-caps=+${capability}`];
+  // So that access(2), by which initdb looks for its siblings, counts the capability too.
+  return [program, ...ids, '--securebits=+no_setuid_fixup', ...capabilities, '--'];
 }
 
 const exists = async (path: string): Promise<string | undefined> =>
