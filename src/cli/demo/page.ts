@@ -42,8 +42,10 @@ export function createPage(stream: NodeJS.WriteStream, paint: Paint, interrupted
   let number = 0;
   const print = (text = ''): void => void stream.write(`${text}\n`);
   const renderStep = (mark: string, what: string, time: string): string => {
-    const gap = width - 7 - displayWidth(what) - displayWidth(time);
-    return `  ${String(number).padStart(2)} ${mark} ${what}${' '.repeat(Math.max(2, gap))}${paint('dim', time)}`.trimEnd();
+    const line = `  ${String(number).padStart(2)} ${mark} ${what}`;
+    const columns = Math.min(width, stream.columns ?? width);
+    const gap = columns - 7 - displayWidth(what) - displayWidth(time);
+    return time === '' ? line : `${line}${' '.repeat(Math.max(2, gap))}${paint('dim', time)}`;
   };
   return {
     print,
@@ -89,5 +91,5 @@ function describeFailure(error: unknown): string {
   if (error instanceof Unexpected) return `expected  ${error.expected}\nbut came  ${error.came}`;
   const message = error instanceof Error ? error.message : String(error);
   const refusal = error instanceof AgentError ? ` (${error.reason ?? error.error ?? error.code})` : '';
-  return `expected  no error\nbut came  ${message}${refusal}`;
+  return `expected  what this line says\nbut came  ${message}${refusal}`;
 }
