@@ -45,6 +45,8 @@ export interface Writ extends AsyncDisposable {
   port: number;
   /** Where the bootstrap bearer of the administration API stands, when it was not given in the environment. */
   adminTokenFile: string | undefined;
+  /** Everything that is mounted, middleware included, as the router knows it. */
+  routes: readonly { method: string; path: string }[];
   close(): Promise<void>;
 }
 
@@ -176,7 +178,8 @@ async function compose(
   operations.beReady(true);
   const { port } = server.address() as AddressInfo;
   log.info({ issuer, port }, 'Writ is listening');
-  return { issuer, port, adminTokenFile, close: closing.close, [Symbol.asyncDispose]: closing.close };
+  const routes = app.routes.map(({ method, path }) => ({ method, path }));
+  return { issuer, port, adminTokenFile, routes, close: closing.close, [Symbol.asyncDispose]: closing.close };
 }
 
 /** An issuer with a path (RFC 8414 §3.1): everything lies under it, but for the inserted well-known address. */

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { pino } from 'pino';
 import { readConfig } from '../../src/config.ts';
-import { start } from '../../src/server.ts';
+import { start, type Writ } from '../../src/server.ts';
 import { createTestDatabase } from './database.ts';
 
 export const adminToken = 'test-administrator-token';
@@ -14,6 +14,7 @@ export interface TestWrit extends AsyncDisposable {
   /** Issuer and base URL. */
   url: string;
   databaseUrl: string;
+  routes: Writ['routes'];
   /** Calls the administration API; answers status and parsed body. */
   admin(method: string, path: string, body?: unknown): Promise<Answer>;
   close(): Promise<void>;
@@ -73,6 +74,7 @@ export async function startWrit(options: TestWritOptions = {}): Promise<TestWrit
   return {
     url,
     databaseUrl,
+    routes: writ.routes,
     admin: async (method, path, body) =>
       readAnswer(
         await fetch(`${url}/api/v1${path}`, {

@@ -1,0 +1,373 @@
+/**
+ * Every mounted route, with no credential, a wrong one, and somebody else's. The table is compared with the router of
+ * the running server, so that a route that nobody thought about here fails the test.
+ */
+import { randomUUID } from 'node:crypto';
+import postgres from 'postgres';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  askToken,
+  createWorld,
+  encodeForm,
+  type Form,
+  makeAssertion,
+  must,
+  readIntent,
+  type World,
+} from '../support/world.ts';
+import { type Answer, adminToken, readAnswer, startWrit, type TestWrit } from '../support/writ.ts';
+
+/**
+ * Who may call, and what everybody else is answered:
+ * - `anyone`: the answer is the same whoever asks; its status.
+ * - `client`: an agent or an API that authenticates itself (RFC 6749 §2.3); the status of a client of the wrong kind.
+ * - `directory`: a SCIM token; the status when another directory asks for what is not its own.
+ * - `api`: the feed credentials of an API, all of which see the same feed.
+ * - `administrator`: an administration token.
+ */
+type Guard = { anyone: number } | { client: number } | { directory: number } | 'api' | 'administrator';
+
+const anyone = (status: number): Guard => ({ anyone: status });
+const directory = (other: number): Guard => ({ directory: other });
+
+const table: Record<string, Guard> = {
+  // Middleware, and what no route answers.
+  'ALL /*': anyone(404),
+
+  'GET /livez': anyone(200),
+  'GET /readyz': anyone(200),
+  // From the machine itself; elsewhere it wants its own bearer.
+  'GET /metrics': anyone(200),
+
+  'GET /.well-known/oauth-authorization-server': anyone(200),
+  'GET /.well-known/openid-configuration': anyone(200),
+  'GET /oauth/jwks': anyone(200),
+  'GET /oauth/errors/:reason': anyone(200),
+  'ALL /oauth/authorize': anyone(400),
+  'ALL /oauth/token': anyone(405),
+  'ALL /oauth/introspect': anyone(405),
+  'ALL /oauth/revoke': anyone(405),
+  // An API's feed credentials get no token; what is not the caller's is dead to it; nobody revokes another's token.
+  'POST /oauth/token': { client: 400 },
+  'POST /oauth/introspect': { client: 200 },
+  'POST /oauth/revoke': { client: 400 },
+
+  'ALL /scim/v2/*': directory(404),
+  'GET /scim/v2/ServiceProviderConfig': directory(200),
+  'ALL /scim/v2/ServiceProviderConfig': directory(405),
+  'GET /scim/v2/ResourceTypes': directory(200),
+  'ALL /scim/v2/ResourceTypes': directory(405),
+  'GET /scim/v2/ResourceTypes/:id': directory(200),
+  'ALL /scim/v2/ResourceTypes/:id': directory(405),
+  'GET /scim/v2/Schemas': directory(200),
+  'ALL /scim/v2/Schemas': directory(405),
+  'GET /scim/v2/Schemas/:id': directory(200),
+  'ALL /scim/v2/Schemas/:id': directory(405),
+  'GET /scim/v2/Users': directory(200),
+  'POST /scim/v2/Users': directory(400),
+  'ALL /scim/v2/Users': directory(405),
+  'GET /scim/v2/Users/:id': directory(404),
+  'PUT /scim/v2/Users/:id': directory(404),
+  'PATCH /scim/v2/Users/:id': directory(404),
+  'DELETE /scim/v2/Users/:id': directory(404),
+  'ALL /scim/v2/Users/:id': directory(405),
+  'GET /scim/v2/Groups': directory(200),
+  'POST /scim/v2/Groups': directory(400),
+  'ALL /scim/v2/Groups': directory(405),
+  'GET /scim/v2/Groups/:id': directory(404),
+  'PUT /scim/v2/Groups/:id': directory(404),
+  'PATCH /scim/v2/Groups/:id': directory(404),
+  'DELETE /scim/v2/Groups/:id': directory(404),
+  'ALL /scim/v2/Groups/:id': directory(405),
+  'ALL /scim/v2/Me': directory(501),
+  'ALL /scim/v2/Bulk': directory(501),
+  'ALL /scim/v2/.search': directory(501),
+  'ALL /scim/v2/Users/.search': directory(501),
+  'ALL /scim/v2/Groups/.search': directory(501),
+
+  'GET /revocations': 'api',
+  'POST /revocations/ack': 'api',
+  'ALL /revocations': anyone(405),
+  'ALL /revocations/ack': anyone(405),
+
+  'GET /api/docs': anyone(200),
+  'GET /api/docs/style.css': anyone(200),
+  'GET /api/v1/openapi.json': anyone(200),
+  'ALL /api/v1/*': 'administrator',
+  'POST /api/v1/directories': 'administrator',
+  'GET /api/v1/directories': 'administrator',
+  'ALL /api/v1/directories': 'administrator',
+  'GET /api/v1/directories/:id': 'administrator',
+  'ALL /api/v1/directories/:id': 'administrator',
+  'POST /api/v1/directories/:id/rotate-token': 'administrator',
+  'ALL /api/v1/directories/:id/rotate-token': 'administrator',
+  'GET /api/v1/people': 'administrator',
+  'ALL /api/v1/people': 'administrator',
+  'GET /api/v1/people/:id': 'administrator',
+  'ALL /api/v1/people/:id': 'administrator',
+  'GET /api/v1/offboardings': 'administrator',
+  'ALL /api/v1/offboardings': 'administrator',
+  'GET /api/v1/offboardings/:id': 'administrator',
+  'ALL /api/v1/offboardings/:id': 'administrator',
+  'POST /api/v1/apis': 'administrator',
+  'GET /api/v1/apis': 'administrator',
+  'ALL /api/v1/apis': 'administrator',
+  'GET /api/v1/apis/:id': 'administrator',
+  'PATCH /api/v1/apis/:id': 'administrator',
+  'ALL /api/v1/apis/:id': 'administrator',
+  'POST /api/v1/intents': 'administrator',
+  'GET /api/v1/intents': 'administrator',
+  'ALL /api/v1/intents': 'administrator',
+  'GET /api/v1/intents/:id': 'administrator',
+  'ALL /api/v1/intents/:id': 'administrator',
+  'POST /api/v1/agents': 'administrator',
+  'GET /api/v1/agents': 'administrator',
+  'ALL /api/v1/agents': 'administrator',
+  'GET /api/v1/agents/:id': 'administrator',
+  'PATCH /api/v1/agents/:id': 'administrator',
+  'ALL /api/v1/agents/:id': 'administrator',
+  'GET /api/v1/agents/:id/descendants': 'administrator',
+  'ALL /api/v1/agents/:id/descendants': 'administrator',
+  'POST /api/v1/agents/:id/suspend': 'administrator',
+  'ALL /api/v1/agents/:id/suspend': 'administrator',
+  'POST /api/v1/agents/:id/activate': 'administrator',
+  'ALL /api/v1/agents/:id/activate': 'administrator',
+  'POST /api/v1/agents/:id/decommission': 'administrator',
+  'ALL /api/v1/agents/:id/decommission': 'administrator',
+  'POST /api/v1/agents/:id/transfer': 'administrator',
+  'ALL /api/v1/agents/:id/transfer': 'administrator',
+  'GET /api/v1/audit': 'administrator',
+  'ALL /api/v1/audit': 'administrator',
+  'POST /api/v1/audit/verify': 'administrator',
+  'ALL /api/v1/audit/verify': 'administrator',
+  'GET /api/v1/keys': 'administrator',
+  'ALL /api/v1/keys': 'administrator',
+  'POST /api/v1/keys/rotate': 'administrator',
+  'ALL /api/v1/keys/rotate': 'administrator',
+  'POST /api/v1/keys/:kid/revoke': 'administrator',
+  'ALL /api/v1/keys/:kid/revoke': 'administrator',
+};
+
+let writ: TestWrit;
+let world: World;
+let sql: postgres.Sql;
+/** What the routes could do harm to, if they let anybody in. */
+const targets: Record<string, string> = {};
+/** `Authorization` headers, each right somewhere. */
+let credentials: Record<'administrator' | 'directory' | 'otherDirectory' | 'api' | 'otherApi' | 'agent', string>;
+let token: string;
+
+const basic = (id: string, secret: string): string => `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`;
+
+beforeAll(async () => {
+  writ = await startWrit();
+  world = await createWorld(writ);
+  sql = postgres(writ.databaseUrl, { max: 1, onnotice: () => {} });
+  const group = must(await world.scim('POST', '/Groups', { displayName: 'Engineering' })).body;
+  const carol = must(await world.scim('POST', '/Users', { userName: 'carol@example.com' })).body;
+  const left = must(await world.scim('DELETE', `/Users/${carol.id}`));
+  const other = must(await writ.admin('POST', '/directories', { name: 'Another', kind: 'entra' })).body;
+  const otherApi = must(
+    await writ.admin('POST', '/apis', { identifier: 'https://other.example.com', name: 'Other', environment: 'test' }),
+  ).body;
+  const agent = must(
+    await writ.admin('POST', '/agents', {
+      name: 'with-secret',
+      owner: world.bob,
+      environment: 'production',
+      credential: { secret: true },
+    }),
+  ).body;
+  token = must(await askToken(writ, world.triage, { scope: readIntent })).body.access_token;
+  const own = world.api.feedCredentials;
+  credentials = {
+    administrator: `Bearer ${adminToken}`,
+    directory: `Bearer ${world.directory.scimToken}`,
+    otherDirectory: `Bearer ${other.scimToken}`,
+    api: basic(own.clientId, own.clientSecret),
+    otherApi: basic(otherApi.feedCredentials.clientId, otherApi.feedCredentials.clientSecret),
+    agent: basic(agent.clientId, agent.clientSecret),
+  };
+  Object.assign(targets, {
+    Users: world.alice,
+    Groups: group.id,
+    directories: world.directory.id,
+    people: world.alice,
+    offboardings: left.headers.get('writ-offboarding'),
+    apis: world.api.id,
+    intents: must(await writ.admin('GET', '/intents')).body.items[0].id,
+    agents: world.triage.id,
+    keys: must(await writ.admin('GET', '/keys')).body.items[0].kid,
+    errors: 'owner_inactive',
+    ResourceTypes: 'User',
+    Schemas: 'urn:ietf:params:scim:schemas:core:2.0:User',
+  });
+});
+afterAll(async () => {
+  await sql?.end();
+  await writ?.close();
+});
+
+/** Bodies that would be obeyed. */
+const bodies: Record<string, unknown> = {
+  'PUT /scim/v2/Users/:id': { userName: 'alice@example.com', active: false },
+  'PATCH /scim/v2/Users/:id': { schemas: [], Operations: [{ op: 'replace', value: { active: false } }] },
+  'PUT /scim/v2/Groups/:id': { displayName: 'Nobody' },
+  'PATCH /scim/v2/Groups/:id': { schemas: [], Operations: [{ op: 'replace', value: { displayName: 'Nobody' } }] },
+  'POST /api/v1/directories': { name: 'Mine', kind: 'generic' },
+  'POST /api/v1/apis': { identifier: 'https://mine.example.com', name: 'Mine', environment: 'test' },
+  'PATCH /api/v1/apis/:id': { name: 'Mine' },
+  'PATCH /api/v1/agents/:id': { name: 'mine' },
+  'POST /api/v1/agents/:id/suspend': { reason: 'because' },
+  'POST /api/v1/agents/:id/activate': { reason: 'because' },
+  'POST /api/v1/agents/:id/decommission': { reason: 'because' },
+  'POST /api/v1/agents/:id/transfer': { owner: 'bob@example.com', reason: 'because' },
+  'POST /api/v1/keys/:kid/revoke': { reason: 'because' },
+  'POST /revocations/ack': { seq: 0, verifier: 'crm-1' },
+};
+
+/** Calls the route, with what is really there in place of its parameters. `ALL` stands for a method of no other route. */
+async function fire(route: string, authorization: string | undefined): Promise<Answer> {
+  const [method = '', pattern = ''] = route.split(' ');
+  const path = pattern
+    .replace(/\/([^/]+)\/:(\w+)/, (_, kind: string) => `/${kind}/${targets[kind] ?? randomUUID()}`)
+    .replace('*', 'nothing-here');
+  const sent = method === 'ALL' ? (pattern.endsWith('authorize') ? 'GET' : 'OPTIONS') : method;
+  const body =
+    sent === 'GET' || sent === 'OPTIONS' || sent === 'DELETE' ? undefined : JSON.stringify(bodies[route] ?? {});
+  const controller = new AbortController();
+  const response = await fetch(`${writ.url}${path}`, {
+    method: sent,
+    headers: {
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    signal: controller.signal,
+    ...(body === undefined ? {} : { body }),
+  });
+  if (!/event-stream/.test(response.headers.get('content-type') ?? '')) return await readAnswer(response);
+  controller.abort();
+  return { status: response.status, headers: response.headers, body: null };
+}
+
+async function expectRefused(route: string, names: (keyof typeof credentials)[]): Promise<void> {
+  const wrong = [undefined, 'Bearer wrong', 'Bearer ', basic(randomUUID(), 'wrong'), 'Basic !', 'Negotiate abc'];
+  for (const authorization of [...wrong, ...names.map((name) => credentials[name])]) {
+    const answer = await fire(route, authorization);
+    const isChallenged = answer.headers.has('www-authenticate');
+    expect({ authorization, status: answer.status, isChallenged }).toEqual({
+      authorization,
+      status: 401,
+      isChallenged: true,
+    });
+  }
+}
+
+/** Everything that is kept, but for the record of what was tried. */
+async function countRows(): Promise<unknown> {
+  const tables = [
+    'directories',
+    'directory_tokens',
+    'people',
+    'groups',
+    'apis',
+    'intents',
+    'agents',
+    'latches',
+    'subjects',
+  ];
+  const others = ['revocations', 'acknowledgements', 'offboardings', 'signing_keys', 'admin_tokens'];
+  const rows = await sql.unsafe(
+    [...tables, ...others]
+      .map((name) => `select '${name}' as name, md5(string_agg(t::text, '' order by t::text)) from ${name} t`)
+      .join(' union all '),
+  );
+  return [...rows];
+}
+
+test('the table has every route, and no others', () => {
+  const mounted = new Set(writ.routes.map(({ method, path }) => `${method} ${path}`));
+  expect(Object.keys(table).sort()).toEqual([...mounted].sort());
+});
+
+test('what is asked for is there, for those whose it is', async () => {
+  for (const [route, guard] of Object.entries(table).filter(([route]) => /^GET .*:/.test(route))) {
+    const isAdministrative = guard === 'administrator';
+    const authorization = isAdministrative ? credentials.administrator : credentials.directory;
+    expect([route, (await fire(route, authorization)).status]).toEqual([route, 200]);
+  }
+});
+
+describe.each(Object.entries(table))('%s', (route, guard) => {
+  if (guard === 'administrator') {
+    test('wants an administrator', async () => {
+      const before = await countRows();
+      await expectRefused(route, ['directory', 'otherDirectory', 'api', 'agent']);
+      expect(await countRows()).toEqual(before);
+    });
+  } else if (guard === 'api') {
+    test('wants the feed credentials of an API', async () => {
+      const before = await countRows();
+      await expectRefused(route, ['administrator', 'directory', 'agent']);
+      expect(await countRows()).toEqual(before);
+    });
+  } else if ('directory' in guard) {
+    test('wants a directory, and shows it only what is its own', async () => {
+      const before = await countRows();
+      await expectRefused(route, ['administrator', 'api', 'agent']);
+      const answer = await fire(route, credentials.otherDirectory);
+      expect(answer.status).toBe(guard.directory);
+      expect(JSON.stringify(answer.body)).not.toMatch(/alice|Engineering/);
+      expect(await countRows()).toEqual(before);
+    });
+  } else if ('anyone' in guard) {
+    test('answers anyone alike', async () => {
+      for (const authorization of [undefined, 'Bearer wrong', credentials.agent, credentials.otherDirectory]) {
+        expect((await fire(route, authorization)).status).toBe(guard.anyone);
+      }
+    });
+  } else {
+    test('wants a client, and lets it look at nothing of another', async () => {
+      const before = await countRows();
+      await expectClient(`${writ.url}${route.split(' ')[1]}`, guard.client);
+      expect(await countRows()).toEqual(before);
+    });
+  }
+});
+
+async function expectClient(url: string, ofAnother: number): Promise<void> {
+  const form: Form = url.endsWith('/token')
+    ? { grant_type: 'client_credentials', resource: 'https://crm.example.com', scope: readIntent }
+    : { token };
+  const send = async (more: Form, headers: Record<string, string> = {}): Promise<Answer> =>
+    readAnswer(await fetch(url, { method: 'POST', headers, body: encodeForm({ ...form, ...more }) }));
+  const assertion = (changes: object, agent = world.triage): Form => ({
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+    client_assertion: makeAssertion(writ, agent, { ...changes }),
+  });
+  const none = await send({});
+  expect([400, 401]).toContain(none.status);
+  expect(['invalid_request', 'invalid_client']).toContain(none.body.error);
+  const wrong: Answer[] = [
+    await send({}, { authorization: basic(randomUUID(), 'wrong') }),
+    await send({}, { authorization: basic(world.api.feedCredentials.clientId, 'wrong') }),
+    await send({ client_id: world.triage.id }),
+    // Another agent's key, and another server's assertion.
+    await send(assertion({}, { id: world.triage.id, privateKey: world.billing.privateKey })),
+    await send(assertion({ aud: 'https://another.example.com' })),
+  ];
+  for (const answer of wrong) expect([answer.status, answer.body.error]).toEqual([401, 'invalid_client']);
+  // Right, but for something else.
+  for (const authorization of [credentials.administrator, credentials.directory]) {
+    const answer = await send({}, { authorization });
+    expect([400, 401]).toContain(answer.status);
+    expect(answer.body).not.toHaveProperty('active');
+    expect(answer.body).not.toHaveProperty('access_token');
+  }
+  for (const authorization of [credentials.otherApi, ...(url.endsWith('/token') ? [] : [credentials.agent])]) {
+    const answer = await send({}, { authorization });
+    expect(answer.status).toBe(ofAnother);
+    if (ofAnother === 200) expect(answer.body).toEqual({ active: false });
+    else expect(answer.body).toMatchObject({ error: expect.any(String) });
+  }
+}
