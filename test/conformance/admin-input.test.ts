@@ -176,6 +176,9 @@ describe('queries', () => {
     '/people?directory=a%0Ab',
     '/offboardings?person=ada',
     '/audit?since=yesterday',
+    '/audit?since=0000-01-01T00:00:00Z',
+    '/audit?until=9999-12-31T23:59:59-23:59',
+    '/audit?since=0001-01-01T00:00:00%2B23:59',
     '/audit?agent=bot',
     '/audit?jti=%00',
     '/audit?__proto__=1',
@@ -183,6 +186,24 @@ describe('queries', () => {
     '/keys?limit=5000',
   ])('%s is 400', async (path) => {
     expect((await world.get(path)).body).toMatchObject({ status: 400, errors: [{}] });
+  });
+});
+
+describe('cursors', () => {
+  it.each([
+    ['/directories', ['a\0']],
+    ['/apis', ['a\0']],
+    ['/intents', ['a\0']],
+    ['/people', ['2026-99-99 99:99:99+00', id]],
+    ['/people', [0.5, id]],
+    ['/agents', [1e300, id]],
+    ['/audit', ['+200000-01-01T00:00:00.000Z', id, 1]],
+    ['/audit', ['0000-01-01T00:00:00.000Z', id, 1]],
+    ['/audit', ['2026-99-01T00:00:00.000Z', id, 1]],
+    ['/offboardings', [1e300]],
+  ])('%s: a forged one is 400: %j', async (path, key) => {
+    const cursor = Buffer.from(JSON.stringify(key)).toString('base64url');
+    expect((await world.get(`${path}?cursor=${cursor}`)).body).toMatchObject({ status: 400, code: 'invalid_request' });
   });
 });
 

@@ -87,11 +87,14 @@ function conditions({ jti, agent, person, intent, kind, since, until }: AuditFil
   ];
 }
 
+/** As a cursor of this list has it. */
+const instantPattern = /^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
 function before(cursor: string | undefined): SQL | undefined {
   if (cursor === undefined) return undefined;
   const [at, node, counter] = decodeCursor(cursor, 3);
-  const isKey = typeof at === 'string' && !Number.isNaN(Date.parse(at)) && uuidPattern.test(`${node}`);
-  if (!isKey || !Number.isSafeInteger(counter)) {
+  const isKey = typeof at === 'string' && instantPattern.test(at) && uuidPattern.test(`${node}`);
+  if (!isKey || Number.isNaN(Date.parse(at)) || !Number.isSafeInteger(counter)) {
     throw new WritError('invalid_request', 'cursor: not a cursor of this list');
   }
   return sql`(${auditEntries.at}, ${auditEntries.node}, ${auditEntries.counter})

@@ -28,7 +28,16 @@ export const reason = prose(1000)
 
 export const uuid = z.guid({ error: 'has to be a UUID' }).openapi({ format: 'uuid' });
 
-export const instant = z.iso.datetime({ offset: true, error: 'has to be an RFC 3339 date and time with a time zone' });
+function isKept(text: string): boolean {
+  const year = new Date(text).getUTCFullYear();
+  // What is no instant at all is told already.
+  return Number.isNaN(year) || (year >= 1 && year <= 9999);
+}
+
+/** Of the years 1 to 9999 in UTC: what every reader after this one takes. */
+export const instant = z.iso
+  .datetime({ offset: true, error: 'has to be an RFC 3339 date and time with a time zone' })
+  .refine(isKept, { error: 'is not an instant of the years 1 to 9999' });
 
 export const environment = z
   .string()

@@ -19,15 +19,15 @@ export interface Page<T> {
 export const encodeCursor = (key: readonly (string | number)[]): string =>
   Buffer.from(JSON.stringify(key)).toString('base64url');
 
+/** PostgreSQL's text holds no NUL. */
+const isPart = (part: unknown): boolean =>
+  typeof part === 'number' || (typeof part === 'string' && !part.includes('\0'));
+
 /** @throws WritError `invalid_request` when the cursor is not one of ours with `length` parts. */
 export function decodeCursor(cursor: string, length: number): (string | number)[] {
   try {
     const key: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
-    if (
-      Array.isArray(key) &&
-      key.length === length &&
-      key.every((part) => ['string', 'number'].includes(typeof part))
-    ) {
+    if (Array.isArray(key) && key.length === length && key.every(isPart)) {
       return key;
     }
   } catch {
