@@ -267,6 +267,16 @@ describe('RFC 7523 §3: single use', () => {
     expect(answers.filter((answer) => answer.status === 200)).toHaveLength(1);
   });
 
+  test('on two nodes at once: exactly one', async () => {
+    await using node = await startWrit({ databaseUrl: writ.databaseUrl, issuer: writ.url });
+    const assertion = makeAssertion(writ, world.triage);
+    const form = { scope: readIntent, ...withAssertion(assertion) };
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, (_, index) => askToken(index % 2 === 0 ? writ : node, world.triage, form)),
+    );
+    expect(answers.map((answer) => answer.status).sort()).toEqual([200, ...Array.from({ length: 11 }, () => 401)]);
+  });
+
   test('an assertion is used up by a request that is refused', async () => {
     for (const form of [{ scope: 'nothing' }, { grant_type: 'unknown' }, { scope: [readIntent, readIntent] }]) {
       const assertion = makeAssertion(writ, world.triage);

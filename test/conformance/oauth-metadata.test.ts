@@ -113,6 +113,12 @@ describe('RFC 8414 §3', () => {
       }
     }
   });
+
+  test('a Host header that would make another path of the address is refused', async () => {
+    for (const host of ['a/oauth/authorize?', `${new URL(writ.url).host}/oauth/jwks#`, 'x@y', 'a b', '[::1']) {
+      expect((await sendWithHost(`${writ.url}/oauth/token`, host, new URLSearchParams())).status).toBe(400);
+    }
+  });
 });
 
 describe('RFC 8414 §3.1: an issuer with a path', () => {
