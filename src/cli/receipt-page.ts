@@ -63,6 +63,7 @@ function renderAcknowledgements(receipt: Row, paint: Paint): string {
       { title: 'SEQ', value: (row) => textOf(row.seq), isKept: true },
       { title: 'AT', value: (row) => textOf(row.at), isKept: true },
       { title: 'AFTER THE COMMIT', value: (row) => since(receipt.committedAt, row.at).trim(), isKept: true },
+      { title: 'AT THE API', value: (row) => textOf(row.api), isKept: true },
     ],
     undefined,
     paint,

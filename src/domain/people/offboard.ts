@@ -61,7 +61,8 @@ export async function offboard(tx: Tx, act: Act, person: Leaver, request: Leaver
       requestId: act.requestId,
       agents,
       tokensUnexpired,
-      requestedAt: request.requestedAt,
+      // This node's clock may be ahead of the database's: a receipt never says that it was done before it was asked for.
+      requestedAt: sql`least(${request.requestedAt}::timestamptz, statement_timestamp())`,
       committedAt: sql`clock_timestamp()`,
       seq,
     })

@@ -11,8 +11,12 @@ import { decodeCursor, type Page, type PageRequest, toPage } from '../../platfor
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { signStatement } from '../../platform/keys/sign.ts';
 import { jwtTypes } from '../../protocol.ts';
+import { entryLifeSeconds } from '../signals/feed.ts';
 
 export interface Acknowledgement {
+  /** Identifier of the API whose credentials the verifier has. */
+  api: string;
+  /** The name that it gave itself: it says nothing without the API. */
   verifier: string;
   seq: number;
   at: string;
@@ -46,12 +50,21 @@ const selectReceipts = (executor: Executor) =>
     .from(offboardings)
     .innerJoin(directories, eq(directories.id, offboardings.directoryId));
 
-/** When each verifier first said that it had applied the feed at least up to `seq`. */
-async function readAcknowledgements(executor: Executor, seq: number): Promise<Acknowledgement[]> {
-  const rows = await executor.execute<{ verifier: string; seq: number; at: number }>(sql`
-    select distinct on (api_id, verifier) verifier, seq::float8 as seq, extract(epoch from at)::float8 as at
-    from acknowledgements where seq >= ${seq} order by api_id, verifier, seq`);
-  return rows.map((row) => ({ verifier: row.verifier, seq: row.seq, at: new Date(row.at * 1000).toISOString() }));
+/**
+ * When each verifier first said that it had applied the feed at least up to the receipt's number. Only while a token that
+ * ended there could have been alive: who starts later acknowledges everything that ever was, and has proven nothing.
+ */
+async function readAcknowledgements(
+  executor: Executor,
+  { seq, committedAt }: { seq: number; committedAt: Date },
+): Promise<Acknowledgement[]> {
+  const rows = await executor.execute<{ api: string; verifier: string; seq: number; at: number }>(sql`
+    select distinct on (a.identifier, k.verifier)
+      a.identifier as api, k.verifier, k.seq::float8 as seq, extract(epoch from k.at)::float8 as at
+    from acknowledgements k join apis a on a.id = k.api_id
+    where k.seq >= ${seq} and k.at <= ${committedAt}::timestamptz + make_interval(secs => ${entryLifeSeconds}::int)
+    order by a.identifier, k.verifier, k.at, k.seq`);
+  return rows.map(({ at, ...row }) => ({ ...row, at: new Date(at * 1000).toISOString() }));
 }
 
 async function toReceipt(executor: Executor, { receipt, directory }: Row): Promise<Receipt> {
@@ -69,7 +82,7 @@ async function toReceipt(executor: Executor, { receipt, directory }: Row): Promi
     committedAt: receipt.committedAt.toISOString(),
     answeredAt: receipt.answeredAt?.toISOString() ?? null,
     seq: receipt.seq,
-    acknowledgements: await readAcknowledgements(executor, receipt.seq),
+    acknowledgements: await readAcknowledgements(executor, receipt),
   };
 }
 
@@ -108,10 +121,10 @@ export async function getReceipt(
   return { ...receipt, jws: signStatement(keyring, jwtTypes.receipt, { iss: issuer, ...receipt }) };
 }
 
-/** Notes that the answer to the directory was handed over; the first time counts. */
+/** Notes that the answer to the directory was handed over, never before the commit; the first time counts. */
 export async function markAnswered(db: Db, id: string, at: Date): Promise<void> {
   await db
     .update(offboardings)
-    .set({ answeredAt: at })
+    .set({ answeredAt: sql`greatest(${at}::timestamptz, ${offboardings.committedAt})` })
     .where(and(eq(offboardings.id, id), sql`${offboardings.answeredAt} is null`));
 }

@@ -18,7 +18,10 @@ export const feedChannel = 'writ_feed';
 export type FeedEntry = { subject: string; epoch: number } | { kid: string };
 
 /** The longest life of a token, and room for clocks of verifiers that differ from the database's. */
-const entryLifeSeconds = 900 + 300;
+export const entryLifeSeconds = 900 + 300;
+
+/** Verifiers of one API that may acknowledge one number: as many as may hold a stream open. */
+const verifiersAtMost = 1_000;
 
 export interface FeedRead {
   /** Everything up to here has been read: the last entry when `limit` cut the read short, else `head`. */
@@ -155,24 +158,39 @@ export async function snapshot(db: Executor): Promise<Omit<FeedSnapshot, 'checkp
 }
 
 /**
- * Records that a verifier of this API has applied the feed up to `seq`; saying so again changes nothing.
+ * Records that a verifier of this API has applied the feed up to `seq`. Saying so again, or less than it has said before,
+ * changes nothing; nor does a number that was swept, because nothing that it could be about is still alive. Together with
+ * the bound on names this bounds what one API can write.
  * @throws WritError `invalid_request` for a name that is not 1 to 200 printable characters, or a number that the feed
- * has not reached.
+ * has not reached; `forbidden` when a thousand verifiers of this API have acknowledged the number.
  */
 export async function acknowledge(db: Executor, apiId: string, verifier: string, seq: number): Promise<void> {
   if (!/^[^\p{C}\p{Zl}\p{Zp}]{1,200}$/u.test(verifier)) {
     throw new WritError('invalid_request', 'verifier: 1 to 200 printable characters');
   }
   if (!Number.isSafeInteger(seq) || seq < 0) throw new WritError('invalid_request', 'seq: a sequence number');
-  const rows = await db.execute(sql`
-    with reached as (select from feed where seq >= ${seq}::bigint),
+  const rows = await db.execute<{ reached: boolean; is_new: boolean; told: number }>(sql`
+    with asked as (
+      select f.seq >= ${seq}::bigint as reached,
+        f.swept <= ${seq}::bigint and not exists (
+          select from acknowledgements
+          where api_id = ${apiId}::uuid and verifier = ${verifier}::text and seq >= ${seq}::bigint
+        ) as is_new,
+        (select count(*)::int from acknowledgements where api_id = ${apiId}::uuid and seq = ${seq}::bigint) as told
+      from feed f
+    ),
     written as (
       insert into acknowledgements (api_id, verifier, seq)
-      select ${apiId}::uuid, ${verifier}::text, ${seq}::bigint from reached
+      select ${apiId}::uuid, ${verifier}::text, ${seq}::bigint from asked
+      where reached and is_new and told < ${verifiersAtMost}::int
       on conflict do nothing
     )
-    select from reached`);
-  if (rows.length === 0) throw new WritError('invalid_request', 'seq: the feed has not reached this number');
+    select * from asked`);
+  const [asked] = rows;
+  if (asked?.reached !== true) throw new WritError('invalid_request', 'seq: the feed has not reached this number');
+  if (asked.is_new && asked.told >= verifiersAtMost) {
+    throw new WritError('forbidden', 'too many verifiers of this API have acknowledged this number');
+  }
 }
 
 /**

@@ -20,8 +20,8 @@ const members = {
   answeredAt: answeredInstant.nullable(),
   seq: z.int().openapi({ description: 'The number in the feed that carries it.' }),
   acknowledgements: z
-    .array(z.object({ verifier: z.string(), seq: z.int(), at: answeredInstant }))
-    .openapi({ description: 'When each verifier said that it had applied it.' }),
+    .array(z.object({ api: z.string(), verifier: z.string(), seq: z.int(), at: answeredInstant }))
+    .openapi({ description: 'When each verifier of each API said that it had applied it, while tokens could live.' }),
 };
 const offboarding = z.object(members).openapi('Offboarding');
 const jws = z
@@ -43,7 +43,7 @@ const example = {
   committedAt: '2026-11-25T09:30:00.014Z',
   answeredAt: '2026-11-25T09:30:00.016Z',
   seq: 42,
-  acknowledgements: [{ verifier: 'crm-1', seq: 42, at: '2026-11-25T09:30:00.031Z' }],
+  acknowledgements: [{ api: 'https://crm.example.com', verifier: 'crm-1', seq: 42, at: '2026-11-25T09:30:00.031Z' }],
 };
 
 export function offboardingCalls({ db, keyring, issuer }: { db: Db; keyring: Keyring; issuer: string }): Call[] {
