@@ -3,7 +3,7 @@
  * every connect, but a connection that is lost during that question ends as an unhandled rejection, and with it the
  * process. The numbers of built-in types never change (`pg_type.dat`).
  */
-import type { Sql } from './client.ts';
+import type postgres from 'postgres';
 
 /** Element type to array type. */
 const arrayTypes: [element: number, array: number][] = [
@@ -31,7 +31,7 @@ const arrayTypes: [element: number, array: number][] = [
 type Parse = (text: string) => unknown;
 
 /** Teaches the client the array types. Elements are read and written as the client does single values. */
-export function registerArrays(sql: Sql): void {
+export function registerArrays(sql: postgres.Sql): void {
   const { parsers, serializers } = sql.options;
   for (const [element, array] of arrayTypes) {
     // postgres.js passes array parsers the text without its first brace; this mark asks for that.

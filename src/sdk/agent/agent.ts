@@ -4,15 +4,16 @@
  * final refusal no request is ever sent again. States: working → stopped. Runs on Node 20 or later and needs no other package.
  */
 
-import { type AgentIntent, accessTokenType, agentIntentType, grantTypes } from '../../protocol.ts';
+import { accessTokenType, agentIntentType, grantTypes } from '../../protocol.ts';
 import { type AgentKey, type AssertionAlgorithm, authenticateWithKey, authenticateWithSecret } from './credential.ts';
 import { AgentError } from './errors.ts';
-import { createTokenKeeper } from './token-keeper.ts';
+import { createTokenKeeper, type Token } from './token-keeper.ts';
 import { createTokenRequester, type Fetch, parseSecureUrl } from './transport.ts';
 
 export type { AgentIntent } from '../../protocol.ts';
 export type { AgentKey, AssertionAlgorithm, PrivateJwk } from './credential.ts';
 export { AgentError, type AgentErrorCode, type Refusal } from './errors.ts';
+export type { Token } from './token-keeper.ts';
 
 interface CommonOptions {
   /** Issuer identifier of Writ, exactly as it calls itself. */
@@ -65,19 +66,6 @@ export interface ExchangeWish extends Wish {
   subjectToken: string;
   /** Identifier of the API. Default: that of the subject token. */
   resource?: string;
-}
-
-export interface Token {
-  accessToken: string;
-  tokenType: 'Bearer';
-  /** Seconds, as the server said when it issued the token. */
-  expiresIn: number;
-  expiresAt: Date;
-  scope?: string;
-  /** What was granted; it can be less than what was asked for. */
-  authorizationDetails?: readonly AgentIntent[];
-  /** Only of an exchange. */
-  issuedTokenType?: string;
 }
 
 export interface Agent {

@@ -1,5 +1,18 @@
-import type { Token } from './agent.ts';
+import type { AgentIntent } from '../../protocol.ts';
 import { AgentError } from './errors.ts';
+
+export interface Token {
+  accessToken: string;
+  tokenType: 'Bearer';
+  /** Seconds, as the server said when it issued the token. */
+  expiresIn: number;
+  expiresAt: Date;
+  scope?: string;
+  /** What was granted; it can be less than what was asked for. */
+  authorizationDetails?: readonly AgentIntent[];
+  /** Only of an exchange. */
+  issuedTokenType?: string;
+}
 
 export interface TokenKeeper {
   /** The token that `form` asks for: kept, in flight, or asked for now. */
