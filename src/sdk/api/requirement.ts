@@ -11,16 +11,22 @@ export interface Requirement {
   identifier?: string;
 }
 
-const members = ['intent', 'action', 'datatype', 'identifier'];
+const members = ['intent', 'action', 'datatype', 'identifier'] as const;
+
+/** Whether anything is asked for, by whatever kind of object: members may be inherited, or getters of a class. */
+export const asksForSomething = (requirement: Requirement): boolean =>
+  members.some((name) => requirement[name] !== undefined);
 
 /**
  * Throws `verifier_fault` for a requirement that says less than its author meant: `identifier: undefined` (a path
  * parameter that is not there) or a misspelt member would otherwise silently ask for nothing.
  */
 export function checkRequirement(requirement: Requirement): void {
-  for (const name in requirement) {
+  const names = new Set<string>(members.filter((name) => name in requirement));
+  for (const name in requirement) names.add(name);
+  for (const name of names) {
     const value = requirement[name as keyof Requirement];
-    if (!members.includes(name) || typeof value !== 'string' || value === '') {
+    if (!(members as readonly string[]).includes(name) || typeof value !== 'string' || value === '') {
       throw new VerifyError('verifier_fault', { cause: new TypeError(`requirement.${name} is not a requirement`) });
     }
   }

@@ -144,7 +144,11 @@ function parseSnapshot(data: string): FeedSnapshot {
 
 function parseRevocation(data: string): FeedRevocation {
   const value = parseJson(data);
-  if (!isObject(value) || !isSeq(value.seq) || !(typeof value.kid === 'string' || isSubjectEpoch(value))) {
+  // One or the other: of an event that names both, one half would be lost.
+  const isReadable =
+    isObject(value) &&
+    ('kid' in value ? typeof value.kid === 'string' && !('subject' in value) : isSubjectEpoch(value));
+  if (!isReadable || !isSeq(value.seq)) {
     throw new UnusableEventError('The feed sent a revocation that cannot be read');
   }
   return value as unknown as FeedRevocation;

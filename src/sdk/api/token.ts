@@ -16,6 +16,8 @@ export interface ParsedToken {
 const maxTokenChars = 16 * 1024;
 /** Seconds. No token of Writ lives longer, so no revocation has to be remembered longer. */
 export const longestTokenLife = 900;
+/** Seconds by which this machine's clock may be behind before a token could outlive what the feed remembers of it. */
+const maxClockLag = 300;
 const maxActors = 8;
 
 /**
@@ -63,11 +65,14 @@ export function isAudience(aud: unknown, audience: string): boolean {
 
 /**
  * Checks `exp` and `nbf` against the clock of this machine, in seconds. `iat` is not compared with it: a clock that is a
- * little behind would refuse every fresh token, and gain nothing.
+ * little behind would refuse every fresh token, and gain nothing. An `exp` that is further away than any token of Writ
+ * lives is refused: such a token would still be there when its revocation is forgotten.
  */
 export function checkTimes(times: { exp: unknown; nbf?: unknown }, nowSeconds: number, tolerance: number): void {
   if (typeof times.exp !== 'number') throw new VerifyError('claims_invalid', { cause: 'exp' });
   if (nowSeconds >= times.exp + tolerance) throw new VerifyError('token_expired', { cause: times.exp });
+  if (times.exp > nowSeconds + longestTokenLife + maxClockLag)
+    throw new VerifyError('claims_invalid', { cause: 'exp' });
   if (times.nbf === undefined) return;
   if (typeof times.nbf !== 'number') throw new VerifyError('claims_invalid', { cause: 'nbf' });
   if (nowSeconds < times.nbf - tolerance) throw new VerifyError('token_not_yet_valid', { cause: times.nbf });

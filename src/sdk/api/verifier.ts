@@ -17,7 +17,7 @@ import { AnswerError, type Fetch, formatBasic, parseSecureUrl } from './http.ts'
 import { createKeys, isSignatureValid, type Keys, knownAlgorithms, type VerifierAlgorithm } from './keys.ts';
 import { createMetadataReader } from './metadata.ts';
 import { createReadiness, type Readiness } from './readiness.ts';
-import { checkRequirement, findMissing, isWrite, type Requirement } from './requirement.ts';
+import { asksForSomething, checkRequirement, findMissing, isWrite, type Requirement } from './requirement.ts';
 import { createRevocations, type Revocations } from './revocations.ts';
 import { checkTimes, isAudience, parseToken, readClaims } from './token.ts';
 import { createVerifiedTokens, type VerifiedToken } from './verified-tokens.ts';
@@ -259,7 +259,7 @@ function checkAlive(judge: Judge, token: VerifiedToken, requirement: Requirement
     throw new VerifyError('token_revoked', { cause: claims.jti });
   }
   const details = claims.authorization_details;
-  if (Object.keys(requirement).length > 0) {
+  if (asksForSomething(requirement)) {
     const missing = findMissing(details, judge.audience, requirement);
     if (missing !== undefined) throw new VerifyError(missing, { cause: requirement });
   }
