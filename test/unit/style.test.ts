@@ -119,7 +119,7 @@ describe('constructs', () => {
     expect(findLines(printing, (line) => /\bconsole\./.test(line))).toEqual([]);
   });
 
-  test('the main file of every module says what it owns', () => {
+  test('every file says what it is for, or what it exports', () => {
     const silent = product.filter(([path, text]) => path.endsWith('.ts') && !/\/\*\*/.test(text));
     expect(silent.map(([path]) => path)).toEqual([]);
   });
