@@ -134,11 +134,19 @@ describe('RFC 8414 §3.1: an issuer with a path', () => {
 
   test('the well-known part is inserted before the path, and appended for OpenID', async () => {
     const origin = new URL(issuer).origin;
-    for (const url of [`${origin}${inserted}/tenant`, `${issuer}${appended}`]) {
+    for (const url of [`${origin}${inserted}/tenant`, `${origin}${appended}/tenant`, `${issuer}${appended}`]) {
       const answer = await send(url, {});
       expect([url, answer.status]).toEqual([url, 200]);
       expect(answer.body).toEqual(documentOf(issuer));
     }
+  });
+
+  test('nothing answers at the root, but for the probes', async () => {
+    const origin = new URL(issuer).origin;
+    for (const path of ['/oauth/token', '/oauth/jwks', '/api/v1/agents', '/scim/v2/Users', '/revocations', inserted]) {
+      expect([path, (await send(`${origin}${path}`, {})).status]).toEqual([path, 404]);
+    }
+    expect((await send(`${origin}/readyz`, {})).status).toBe(200);
   });
 
   test('everything that is advertised works under the path', async () => {

@@ -10,12 +10,7 @@ interface Log {
  * comes as usual. A run that answers `true` has more to do and is followed at once.
  * @returns stops it; resolves when a run that is under way has ended
  */
-export function recur(
-  name: string,
-  everyMs: number,
-  log: Log,
-  work: () => Promise<boolean | void>,
-): () => Promise<void> {
+export function recur(name: string, everyMs: number, log: Log, work: () => Promise<unknown>): () => Promise<void> {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
