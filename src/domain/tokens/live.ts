@@ -85,7 +85,7 @@ const readState = (tx: TransactionSql, questions: readonly Question[]) => tx<Row
   cross join catalogue c left join agents a on a.id = q.agent
   order by q.n`;
 
-/** Current epochs of carried subjects, and which of them are agents that are dead by state or expiry. */
+/** Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry. */
 async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
   const ids = [...new Set(questions.flatMap((question) => Object.keys(question.carried)))];
   if (ids.length === 0) return { epochs: new Map<string, number>(), dead: new Set<string>() };
@@ -94,8 +94,8 @@ async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
       { id: string; epoch: number }[]
     >`select id, epoch::float8 as epoch from subjects where id = any (${ids}::text[])`,
     tx<{ id: string }[]>`
-      select a.id from agents a where a.id::text = any (${ids}::text[]) and why_dead(a.id) is not null
-      union all select p.id from people p where p.id::text = any (${ids}::text[]) and not (p.active and p.deleted_at is null)`,
+      select a.id from agents a where a.id = any (${ids}::uuid[]) and why_dead(a.id) is not null
+      union all select p.id from people p where p.id = any (${ids}::uuid[]) and not (p.active and p.deleted_at is null)`,
   ]);
   return { epochs: new Map(epochs.map((row) => [row.id, row.epoch])), dead: new Set(dead.map((row) => row.id)) };
 }
