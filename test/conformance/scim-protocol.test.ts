@@ -61,6 +61,12 @@ describe('RFC 7644 §2 authentication', () => {
     const [row] = await world.sql`select body from audit_entries where kind = 'scim.refused' limit 1`;
     expect(String(row?.body)).not.toContain(directory.token);
   });
+  it('is not recorded when there is no credential: anybody could fill the log', async () => {
+    const count = async () => (await world.sql`select count(*)::int as count from audit_entries`)[0]?.count;
+    const before = await count();
+    expect((await world.app.request(`${issuer}/scim/v2/Users`)).status).toBe(401);
+    expect(await count()).toBe(before);
+  });
 });
 
 describe('directories are apart', () => {

@@ -163,9 +163,13 @@ async function refuse(deps: ScimDeps, c: ScimContext, error: unknown): Promise<R
   return fail(c, failure);
 }
 
-/** Best effort: the refusal stands whether or not it could be recorded. A read that finds nothing is no event. */
+/**
+ * Best effort: the refusal stands whether or not it could be recorded. A read that finds nothing is no event, and a request
+ * without a credential says nothing worth keeping: anybody could fill the log with those.
+ */
 async function recordRefusal(deps: ScimDeps, c: ScimContext, { status, scimType, detail }: ScimFailure): Promise<void> {
   if (status === 404 && c.req.method === 'GET') return;
+  if (status === 401 && c.req.header('authorization') === undefined) return;
   const details = {
     directory: c.get('directory')?.id ?? null,
     method: c.req.method,
