@@ -58,11 +58,13 @@ async function readAcknowledgements(
   executor: Executor,
   { seq, committedAt }: { seq: number; committedAt: Date },
 ): Promise<Acknowledgement[]> {
+  const life = sql`make_interval(secs => ${entryLifeSeconds}::int)`;
+  const committed = sql`${committedAt}::timestamptz`;
   const rows = await executor.execute<{ api: string; verifier: string; seq: number; at: number }>(sql`
     select distinct on (a.identifier, k.verifier)
       a.identifier as api, k.verifier, k.seq::float8 as seq, extract(epoch from k.at)::float8 as at
     from acknowledgements k join apis a on a.id = k.api_id
-    where k.seq >= ${seq} and k.at <= ${committedAt}::timestamptz + make_interval(secs => ${entryLifeSeconds}::int)
+    where k.seq >= ${seq} and k.at between ${committed} - ${life} and ${committed} + ${life}
     order by a.identifier, k.verifier, k.at, k.seq`);
   return rows.map(({ at, ...row }) => ({ ...row, at: new Date(at * 1000).toISOString() }));
 }
