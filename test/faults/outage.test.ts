@@ -56,7 +56,7 @@ async function connect(): Promise<Answer> {
   return { status, headers, body: null };
 }
 
-/** Calls that decide, change, or say what is alive. */
+/** Calls that decide, change, or say what is alive; to a directory, what is there is such an answer. */
 const decisions = (): Call[] => [
   ['token', () => askToken(writ, world.triage, { scope: readIntent })],
   ['exchange', () => exchangeToken(writ, world.triage, token)],
@@ -66,6 +66,9 @@ const decisions = (): Call[] => [
   ['SCIM PATCH of nobody', () => world.scim('PATCH', `/Users/${randomUUID()}`, deactivation)],
   ['SCIM PUT', () => world.scim('PUT', `/Users/${world.alice}`, { userName: 'alice@example.com', active: false })],
   ['SCIM DELETE', () => world.scim('DELETE', `/Users/${world.bob}`)],
+  ['SCIM GET', () => world.scim('GET', `/Users/${world.alice}`)],
+  ['SCIM GET of nobody', () => world.scim('GET', `/Users/${randomUUID()}`)],
+  ['SCIM list', () => world.scim('GET', '/Users?filter=userName%20eq%20%22nobody%22')],
   ['SCIM group', () => world.scim('POST', '/Groups', { displayName: randomUUID() })],
   ['create a directory', () => writ.admin('POST', '/directories', { name: randomUUID(), kind: 'okta' })],
   ['suspend', () => writ.admin('POST', `/agents/${world.billing.id}/suspend`, { reason: 'outage' })],
@@ -73,11 +76,8 @@ const decisions = (): Call[] => [
   ['feed', connect],
 ];
 
-/** Calls that only look something up. */
+/** Calls that only look something up, for people. */
 const lookups = (): Call[] => [
-  ['SCIM GET', () => world.scim('GET', `/Users/${world.alice}`)],
-  ['SCIM GET of nobody', () => world.scim('GET', `/Users/${randomUUID()}`)],
-  ['SCIM list', () => world.scim('GET', '/Users?filter=userName%20eq%20%22nobody%22')],
   ['agents', () => writ.admin('GET', '/agents')],
   ['no such agent', () => writ.admin('GET', `/agents/${randomUUID()}`)],
   ['audit', () => writ.admin('GET', '/audit')],
@@ -159,10 +159,7 @@ describe('the database only reads', () => {
     try {
       await expectProbes(503);
       await expectOutage(decisions());
-      for (const [call, ask] of lookups()) {
-        const { status } = await ask();
-        expect([call, status >= 400 && status < 500 && !/nobody|no such/.test(call)]).toEqual([call, false]);
-      }
+      for (const [name, ask] of lookups()) expect([name, (await ask()).status]).not.toEqual([name, 401]);
     } finally {
       await beReadOnly(false);
     }

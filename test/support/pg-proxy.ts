@@ -36,7 +36,6 @@ export interface PgProxy {
 const ownWork = [
   /from feed f left join lateral/,
   /from "checkpoints"/,
-  /transaction_read_only'\) = 'off' as writes$/,
   /as unsealed from audit_entries/,
   /from agents a where a\.expires_at <= clock_timestamp\(\)/,
   /for update skip locked/,

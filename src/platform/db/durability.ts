@@ -1,4 +1,6 @@
-import type { Sql } from './client.ts';
+import { sql as statement } from 'drizzle-orm';
+import { WritError } from '../../errors.ts';
+import type { Executor, Sql } from './client.ts';
 
 export class UnsafeDatabaseError extends Error {
   override readonly name = 'UnsafeDatabaseError';
@@ -45,4 +47,15 @@ function findReasons(facts: Facts): string[] {
   if (facts.encoding !== 'UTF8')
     reasons.push(`its encoding is ${facts.encoding}: create the database with encoding UTF8`);
   return reasons;
+}
+
+/**
+ * For answers that somebody takes for final, such as "there is no such person": a standby, or a primary that was
+ * demoted, knows only the past. @throws WritError `unavailable` on a database that only reads.
+ */
+export async function requirePrimary(executor: Executor): Promise<void> {
+  const [row] = await executor.execute<{ writes: boolean }>(
+    statement`select current_setting('transaction_read_only') = 'off' as writes`,
+  );
+  if (row?.writes !== true) throw new WritError('unavailable', 'the database only reads: it is not the primary');
 }
