@@ -34,6 +34,7 @@ export interface PgProxy {
 
 /** Single statements that a process sends by itself, and what is done about an answer that was already given. */
 const ownWork = [
+  /from "signing_keys" order by/,
   /from feed f left join lateral/,
   /from "checkpoints"/,
   /as unsealed from audit_entries/,

@@ -138,7 +138,7 @@ describe('readConfig', () => {
   );
 
   test('never repeats a secret in its problems', () => {
-    const secret = 'hunter2-hunter2';
+    const secret = 'hunter2';
     const found = problems({ WRIT_KEK: secret, WRIT_ADMIN_TOKEN: secret, DATABASE_URL: `x://${secret}@host` });
     expect(found).toHaveLength(3);
     expect(found.join('\n')).not.toContain(secret);

@@ -12,14 +12,13 @@
 import { eq, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Db, Executor, Tx } from '../../platform/db/client.ts';
-import { lockOwners } from '../../platform/db/locks.ts';
 import { type AgentStatus, agents } from '../../platform/db/schema.ts';
 import type { Page, PageRequest } from '../../platform/http/page.ts';
 import { hashSecret, makeSecret } from '../../platform/keys/secret.ts';
 import { type Act, type AuditEvent, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
 import { type AgentPatch, applyPatch, type Changes, compare } from './changes.ts';
-import { canonicalId } from './credentials.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { grant, readGrants, readIntents, withdraw } from './grants.ts';
 import { expiredEvent, latchExpired } from './latches.ts';
 import { change, type LockedAgent, readClock, requireLiveOwner, touched, withAgent } from './locking.ts';
@@ -73,8 +72,7 @@ export async function createAgent(db: Db, act: Act, input: NewAgent): Promise<Ag
   const { environment } = input;
   if (environment === undefined) return refuse('environment: is required');
   const ownerId = canonicalId(input.ownerId ?? '') ?? refuse('owner: a person is required');
-  return change(db, async (tx) => {
-    await lockOwners(tx, [ownerId]);
+  return change(db, [ownerId], async (tx) => {
     await requireLiveOwner(tx, ownerId);
     return insertAgent(tx, act, input, { ownerId, environment, parentId: null });
   });

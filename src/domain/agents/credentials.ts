@@ -9,6 +9,7 @@ import { eq, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { agents, type PublicJwk } from '../../platform/db/schema.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 
 /** What an authenticator needs of an agent. Says nothing about whether it is live. */
 export interface Client {
@@ -25,17 +26,9 @@ export interface Client {
   intentIds: string[];
 }
 
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** The id as PostgreSQL writes it, which locks and comparisons rely on; `null`: not an id at all. */
-export function canonicalId(text: string): string | null {
-  const lower = text.toLowerCase();
-  return uuid.test(lower) ? lower : null;
-}
-
 /** The agent of this client id, compared to the letter, whatever its state; `null`: none. One query on the primary key. */
 export async function findClient(executor: Executor, clientId: string): Promise<Client | null> {
-  if (!uuid.test(clientId)) return null;
+  if (canonicalId(clientId) !== clientId) return null;
   const [row] = await executor
     .select({
       id: agents.id,

@@ -15,7 +15,7 @@ import type { Db, Tx } from '../../platform/db/client.ts';
 import { type AgentStatus, agents, latches } from '../../platform/db/schema.ts';
 import { type Act, type AuditEvent, type AuditKind, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
-import { canonicalId } from './credentials.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { isOwnerLive, type LockedAgent, requireLiveOwner, touched, withAgent } from './locking.ts';
 import { checkReason } from './validate.ts';
 import { type AgentView, readView } from './views.ts';

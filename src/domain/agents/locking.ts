@@ -1,10 +1,10 @@
 /** How every change of an agent begins: its owner's lock first, its state in a later statement. */
 import { eq, sql } from 'drizzle-orm';
 import { type ErrorCode, WritError } from '../../errors.ts';
-import { constraintName, type Db, isOutage, sqlState, type Tx, transaction } from '../../platform/db/client.ts';
-import { lockOwners } from '../../platform/db/locks.ts';
+import { constraintName, type Db, isOutage, sqlState, type Tx } from '../../platform/db/client.ts';
+import { changeOwners } from '../../platform/db/locks.ts';
 import { agents, people } from '../../platform/db/schema.ts';
-import { canonicalId } from './credentials.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 
 /** An agent as it stands under its owner's lock, and the database's clock at that moment. */
 export type LockedAgent = typeof agents.$inferSelect & { now: Date; expired: boolean };
@@ -26,10 +26,9 @@ export async function withAgent<T>(
   const id = canonicalId(agentId);
   if (id === null) throw noSuchAgent();
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const outcome = await change(db, async (tx) => {
-      const [before] = await tx.select({ ownerId: agents.ownerId }).from(agents).where(eq(agents.id, id));
-      if (before === undefined) throw noSuchAgent();
-      await lockOwners(tx, [before.ownerId, ...alsoLock]);
+    const [before] = await db.select({ ownerId: agents.ownerId }).from(agents).where(eq(agents.id, id));
+    if (before === undefined) throw noSuchAgent();
+    const outcome = await change(db, [before.ownerId, ...alsoLock], async (tx) => {
       const agent = await readLocked(tx, id);
       return agent.ownerId === before.ownerId ? { value: await fn(tx, agent) } : moved;
     });
@@ -91,10 +90,10 @@ const brokenRules: Record<string, readonly [ErrorCode, string]> = {
 /** Text with a NUL, or that is not Unicode. */
 const unstorable = new Set(['22021', '22P05']);
 
-/** A transaction in which a broken constraint is a `WritError`. Outages and faults pass through as they are. */
-export async function change<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
+/** `changeOwners` in which a broken constraint is a `WritError`. Outages and faults pass through as they are. */
+export async function change<T>(db: Db, ownerIds: readonly string[], fn: (tx: Tx) => Promise<T>): Promise<T> {
   try {
-    return await transaction(db, fn);
+    return await changeOwners(db, ownerIds, fn);
   } catch (error) {
     if (error instanceof WritError || isOutage(error)) throw error;
     const rule = brokenRules[constraintName(error) ?? ''];

@@ -35,7 +35,7 @@ async function countUnexpired(tx: Tx, personId: string): Promise<number> {
 
 /**
  * Stops everything that acts in the name of `person`. To be called once for each departure, inside the transaction that
- * made the person inactive, after `lockOwners(tx, [person.id])`, and as its last call.
+ * made the person inactive (`changeOwners(db, [person.id], …)`), and as its last call.
  *
  * @returns the id of the receipt
  */

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { and, eq, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import { constraintName, type Db, type Tx, transaction } from '../../platform/db/client.ts';
-import { lockOwners } from '../../platform/db/locks.ts';
+import { changeOwners } from '../../platform/db/locks.ts';
 import { groupMembers, people } from '../../platform/db/schema.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
@@ -115,8 +115,7 @@ export async function changePerson(
   merge: (current: Person) => PersonState,
 ): Promise<Changed> {
   try {
-    return await transaction(db, async (tx) => {
-      await lockOwners(tx, [id]);
+    return await changeOwners(db, [id], async (tx) => {
       const current = await readPerson(tx, directoryId, id);
       if (current === null) throw new WritError('not_found', 'no such user');
       const next = decide(current, merge, request.leaves);
@@ -164,8 +163,7 @@ export async function deletePerson(
   { directoryId, id }: { directoryId: string; id: string },
   request: Omit<ChangeRequest, 'leaves'>,
 ): Promise<{ offboarding: string | null }> {
-  return transaction(db, async (tx) => {
-    await lockOwners(tx, [id]);
+  return changeOwners(db, [id], async (tx) => {
     const current = await readPerson(tx, directoryId, id);
     if (current === null) throw new WritError('not_found', 'no such user');
     await tx

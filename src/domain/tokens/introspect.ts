@@ -1,11 +1,11 @@
 /** RFC 7662 and RFC 7009 for Writ's own tokens, which the protocol engine does not keep. */
-import type { Db } from '../../platform/db/client.ts';
-import { type Tx, transaction } from '../../platform/db/client.ts';
+import { type Db, type Tx, transaction } from '../../platform/db/client.ts';
+import { takeTurns } from '../../platform/db/turns.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import type { AccessTokenClaims } from '../../protocol.ts';
 import { type Act, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
-import { type Live, readLiveness } from './live.ts';
+import { type Live, type Question, readLiveness } from './live.ts';
 import { readToken } from './subject.ts';
 
 /** Who may look into a token: the API that is its audience, and the agent it was issued to. */
@@ -30,23 +30,18 @@ function toActive(_proof: Live, claims: AccessTokenClaims): Record<string, unkno
 export async function introspect(reader: TokenReader, caller: Caller, token: string): Promise<Record<string, unknown>> {
   const claims = readToken(reader.keyring, reader.issuer, token, reader.now());
   if (claims === undefined || !mayRead(caller, claims)) return { active: false };
-  const found = await reader.db.$client.begin((tx) =>
-    readLiveness(
-      tx,
-      [
-        {
-          agentId: claims.client_id,
-          ownerId: claims.human_owner_id,
-          agentVersion: null,
-          catalogueVersion: null,
-          carried: { ...claims.epochs, [claims.jti]: 0 },
-        },
-      ],
-      { wait: true },
-    ),
-  );
-  const [one] = found;
-  return one?.state === 'live' ? toActive(one, claims) : { active: false };
+  const question: Question = {
+    agentId: claims.client_id,
+    ownerId: claims.human_owner_id,
+    agentVersion: null,
+    catalogueVersion: null,
+    carried: { ...claims.epochs, [claims.jti]: 0 },
+  };
+  const read = (wait: boolean) => reader.db.$client.begin((tx) => readLiveness(tx, [question], { wait }));
+  let [found] = await read(false);
+  // Who has to wait for an owner's lock does so in turn, so that they do not all hold a connection.
+  if (found?.state === 'busy') [found] = await takeTurns(reader.db, [question.ownerId], () => read(true));
+  return found?.state === 'live' ? toActive(found, claims) : { active: false };
 }
 
 /**

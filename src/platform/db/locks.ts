@@ -6,7 +6,8 @@
  * lock is always a statement of its own and state is read in a later one.
  */
 import { sql } from 'drizzle-orm';
-import type { Tx } from './client.ts';
+import { type Db, type Tx, transaction } from './client.ts';
+import { takeTurns } from './turns.ts';
 
 /** Ids in the one order in which every path takes them, so that no two paths can wait for each other in a circle. */
 export const lockOrder = (ids: Iterable<string>): string[] => [...new Set(ids)].sort();
@@ -24,9 +25,16 @@ export async function lockOwners(tx: Tx, ids: Iterable<string>): Promise<void> {
   );
 }
 
-/** Waits until nobody changes any of these owners; holds them, with others, until the transaction ends. */
-export async function shareOwners(tx: Tx, ids: Iterable<string>): Promise<void> {
-  await tx.execute(
-    sql`select pg_advisory_xact_lock_shared(owner_lock_key(id)) from unnest(${textArray(lockOrder(ids))}) as id`,
+/**
+ * Runs `fn` in a transaction that holds these owners' locks: the one way to change a person or an agent. Waits its turn
+ * within the process first, so that those who wait for one owner do not hold the connections that others need.
+ */
+export async function changeOwners<T>(db: Db, ids: Iterable<string>, fn: (tx: Tx) => Promise<T>): Promise<T> {
+  const ordered = lockOrder(ids);
+  return takeTurns(db, ordered, () =>
+    transaction(db, async (tx) => {
+      await lockOwners(tx, ordered);
+      return fn(tx);
+    }),
   );
 }
