@@ -1,8 +1,9 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { compare } from '../../src/domain/agents/changes.ts';
-import { canonicalId, parseJwks } from '../../src/domain/agents/credentials.ts';
+import { parseJwks } from '../../src/domain/agents/credentials.ts';
 import { type AgentDraft, checkReason, validateAgent } from '../../src/domain/agents/validate.ts';
+import { canonicalId } from '../../src/platform/db/uuid.ts';
 import { makeJwk } from '../support/agents.ts';
 
 const rsa = (modulusLength: number, publicExponent = 65537) =>

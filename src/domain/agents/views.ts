@@ -3,8 +3,8 @@ import { and, asc, eq, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { type AgentStatus, agents, type LatchReason } from '../../platform/db/schema.ts';
-import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
+import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { noSuchAgent } from './locking.ts';
 import type { Credential } from './validate.ts';
 

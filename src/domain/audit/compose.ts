@@ -6,6 +6,7 @@
  * Pure, and on the way of every token: nothing here reads a clock, waits, or throws for what a caller put in.
  */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import { canonicalId } from '../../platform/db/uuid.ts';
 
 /** This process in the log: made once at start, enlisted in `audit_nodes`. */
 export interface AuditNode {
@@ -140,12 +141,10 @@ function toKeyObject(key: Buffer): KeyObject {
 export const macOf = (macKey: Buffer, body: string): Buffer =>
   createHmac('sha256', toKeyObject(macKey)).update(body, 'utf8').digest();
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const maxSearchable = 1000;
 
 // Events of refused requests name what a stranger sent. What a column cannot hold is in the body all the same.
-const uuidColumn = (value: string | undefined): string | null =>
-  value !== undefined && uuidPattern.test(value) ? value.toLowerCase() : null;
+const uuidColumn = (value: string | undefined): string | null => (value === undefined ? null : canonicalId(value));
 const textColumn = (value: string | undefined): string | null =>
   value !== undefined && value.length <= maxSearchable && !value.includes('\0') && value.isWellFormed() ? value : null;
 

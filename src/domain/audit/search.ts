@@ -3,6 +3,7 @@ import { and, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { auditEntries } from '../../platform/db/schema.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { type AuditBody, readBody } from './compose.ts';
 import { encodeHash } from './seal-chain.ts';
@@ -71,9 +72,8 @@ function toItem({ body, number, hash, node, counter, at, kind }: FoundRow): Audi
 }
 
 const nothing = sql`false`;
-const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const idEquals = (column: typeof auditEntries.agentId | typeof auditEntries.personId, id: string): SQL =>
-  uuidPattern.test(id) ? eq(column, id) : nothing;
+  canonicalId(id) === null ? nothing : eq(column, id);
 
 function conditions({ jti, agent, person, intent, kind, since, until }: AuditFilter): (SQL | undefined)[] {
   return [
@@ -93,7 +93,7 @@ const instantPattern = /^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 function before(cursor: string | undefined): SQL | undefined {
   if (cursor === undefined) return undefined;
   const [at, node, counter] = decodeCursor(cursor, 3);
-  const isKey = typeof at === 'string' && instantPattern.test(at) && uuidPattern.test(`${node}`);
+  const isKey = typeof at === 'string' && instantPattern.test(at) && canonicalId(`${node}`) !== null;
   if (!isKey || Number.isNaN(Date.parse(at)) || !Number.isSafeInteger(counter)) {
     throw new WritError('invalid_request', 'cursor: not a cursor of this list');
   }

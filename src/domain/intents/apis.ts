@@ -8,6 +8,7 @@ import { asc, eq, gt, inArray, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import { constraintName, type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
 import { apis } from '../../platform/db/schema.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { hashSecret, makeSecret, secretMatches } from '../../platform/keys/secret.ts';
 import type { SigningAlgorithm } from '../../protocol.ts';
@@ -145,7 +146,6 @@ export async function listApis(executor: Executor, page: PageRequest): Promise<P
   return toPage(rows.map(viewOf), page.limit, (api) => [api.identifier]);
 }
 
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** Compared with when there is no such API, so that an unknown id takes as long as a wrong secret. */
 const nobody = hashSecret('');
 
@@ -155,7 +155,7 @@ export async function authenticateApi(
   clientId: string,
   secret: string,
 ): Promise<{ id: string; identifier: string } | null> {
-  if (!uuid.test(clientId)) return null;
+  if (canonicalId(clientId) === null) return null;
   const [api] = await db
     .select({ id: apis.id, identifier: apis.identifier, secretHash: apis.secretHash })
     .from(apis)
@@ -227,7 +227,7 @@ export interface ApiIdentity {
 
 /** The API of these feed credentials, not authenticated yet; `null`: none. */
 export async function findApiClient(executor: Executor, clientId: string): Promise<ApiIdentity | null> {
-  if (!uuid.test(clientId)) return null;
+  if (canonicalId(clientId) === null) return null;
   const [api] = await executor
     .select({ id: apis.id, identifier: apis.identifier, clientId: apis.clientId, secretHash: apis.secretHash })
     .from(apis)

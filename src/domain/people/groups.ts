@@ -6,9 +6,10 @@ import { and, asc, count, eq, inArray, isNull, type SQL, sql } from 'drizzle-orm
 import { WritError } from '../../errors.ts';
 import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
 import { groupMembers, groups, people } from '../../platform/db/schema.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
-import { toUuid, type Window } from './people.ts';
+import type { Window } from './people.ts';
 
 export interface GroupState {
   displayName: string;
@@ -54,7 +55,7 @@ const columns = {
 function toCondition({ field, value }: GroupCondition): SQL | null {
   if (field === 'externalId') return eq(groups.externalId, value);
   if (field === 'displayName') return sql`lower(${groups.displayName}) = lower(${value})`;
-  const id = toUuid(value);
+  const id = canonicalId(value);
   if (id === null) return null;
   if (field === 'id') return eq(groups.id, id);
   return sql`exists (
@@ -153,8 +154,8 @@ async function changeMembers(
   { base, add, remove }: MemberDelta,
 ): Promise<{ added: Move; removed: Move }> {
   // What is not a UUID is nobody's id: no one to remove, and an unknown one to add.
-  const joining = [...new Set(add.map(toUuid))].filter((id) => id !== null);
-  const leaving = [...new Set(remove.map(toUuid))].filter((id) => id !== null);
+  const joining = [...new Set(add.map(canonicalId))].filter((id) => id !== null);
+  const leaving = [...new Set(remove.map(canonicalId))].filter((id) => id !== null);
   await requireKnown(tx, group.directoryId, joining, add);
   const moves = { added: toMove([]), removed: toMove([]) };
   if (base === 'clear' || leaving.length > 0) {
@@ -183,7 +184,7 @@ async function requireKnown(tx: Tx, directoryId: string, ids: string[], given: r
   const known = await tx.execute(sql`
     select id from ${people} where id = any (${uuidArray(ids)})
       and directory_id = ${directoryId} and deleted_at is null`);
-  if (known.length < ids.length || given.some((id) => toUuid(id) === null)) {
+  if (known.length < ids.length || given.some((id) => canonicalId(id) === null)) {
     throw new WritError('invalid_request', 'members: not everybody to add is a user of this directory');
   }
 }

@@ -6,7 +6,8 @@ import { and, eq, isNull, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { directories, people } from '../../platform/db/schema.ts';
-import { isDirectory, toUuid } from './people.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
+import { isDirectory } from './people.ts';
 
 /** A person's id, a `userName`, or a `userName` in a directory that is given by id or name. */
 export type OwnerName = string | { directory: string; userName: string };
@@ -24,7 +25,7 @@ export interface Owner {
  * @throws WritError `invalid_request` when nobody is meant; `conflict` when several are.
  */
 export async function findOwner(executor: Executor, owner: OwnerName): Promise<Owner> {
-  const id = typeof owner === 'string' ? toUuid(owner) : null;
+  const id = typeof owner === 'string' ? canonicalId(owner) : null;
   const userName = typeof owner === 'string' ? owner : owner.userName;
   const found = await executor
     .select({

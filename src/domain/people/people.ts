@@ -7,6 +7,7 @@ import { and, asc, count, eq, gt, isNull, or, type SQL, sql } from 'drizzle-orm'
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { directories, people } from '../../platform/db/schema.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 
 /** What the directory decides about a person. */
@@ -65,11 +66,6 @@ export interface PeopleFilter {
   q?: string | undefined;
 }
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-/** The canonical, lower-case form of a UUID; `null`: not one. Locks are taken by this text, so there is one form. */
-export const toUuid = (text: string): string | null => (uuidPattern.test(text) ? text.toLowerCase() : null);
-
 const equalsIgnoringCase = (column: SQL.Aliased | SQL | typeof people.userName, value: string): SQL =>
   sql`lower(${column}) = lower(${value})`;
 
@@ -77,7 +73,7 @@ const equalsIgnoringCase = (column: SQL.Aliased | SQL | typeof people.userName, 
 function toCondition(condition: PersonCondition): SQL | null {
   switch (condition.field) {
     case 'id': {
-      const id = toUuid(condition.value);
+      const id = canonicalId(condition.value);
       return id === null ? null : eq(people.id, id);
     }
     case 'userName':
@@ -144,7 +140,7 @@ const viewColumns = {
 
 /** Any person, a deleted one too. @throws WritError `not_found`. */
 export async function getPerson(executor: Executor, id: string): Promise<PersonView> {
-  const uuid = toUuid(id);
+  const uuid = canonicalId(id);
   const [person] =
     uuid === null
       ? []
@@ -159,7 +155,7 @@ export async function getPerson(executor: Executor, id: string): Promise<PersonV
 
 /** A directory given by its id or its name. */
 export function isDirectory(idOrName: string): SQL {
-  const id = toUuid(idOrName);
+  const id = canonicalId(idOrName);
   return id === null ? eq(directories.name, idOrName) : eq(directories.id, id);
 }
 
@@ -196,7 +192,7 @@ const micros = sql`(extract(epoch from ${people.createdAt}) * 1000000)::bigint`.
 
 function afterCursor(cursor: string): SQL | undefined {
   const [createdAt, id] = decodeCursor(cursor, 2);
-  const uuid = toUuid(String(id));
+  const uuid = canonicalId(String(id));
   if (uuid === null || !Number.isSafeInteger(createdAt)) {
     throw new WritError('invalid_request', 'cursor: not a cursor of this list');
   }

@@ -6,13 +6,13 @@ import type { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Act } from '../../domain/audit/append.ts';
 import { WritError } from '../../errors.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
 import type { Call } from './call.ts';
 import { EdgeRefusal, type ProblemIssue } from './problem.ts';
 
 /** Bytes; the largest honest body is an intent with its APIs. */
 const maxBodyBytes = 256 * 1024;
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** @throws WritError for what the caller did wrong; anything else is a fault. */
 export async function answerCall(c: Context, call: Call, act: Act, baseUrl: string): Promise<Response> {
@@ -37,9 +37,11 @@ function readId(c: Context): string {
     if (!/^[A-Za-z0-9_-]{1,128}$/.test(kid)) throw new WritError('not_found', 'no such key');
     return kid;
   }
-  const id = c.req.param('id') ?? '';
-  if (id !== '' && !uuid.test(id)) throw new WritError('not_found', 'no such id');
-  return id.toLowerCase();
+  const id = c.req.param('id');
+  if (id === undefined) return '';
+  const canonical = canonicalId(id);
+  if (canonical === null) throw new WritError('not_found', 'no such id');
+  return canonical;
 }
 
 /** Each parameter at most once: which of two would count is nobody's guess. */

@@ -2,9 +2,9 @@
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import type { Act, AuditNode } from '../../domain/audit/append.ts';
-import { toUuid } from '../../domain/people/people.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
 import { ScimRefusal, StaleVersion } from './errors.ts';
 import type { Resource } from './resource.ts';
@@ -42,7 +42,7 @@ export function directoryOf(c: ScimContext): { id: string; name: string } {
 
 /** The id in the path. What is no UUID is nobody's id. @throws WritError `not_found`. */
 export function idOf(c: ScimContext): string {
-  const id = toUuid(c.req.param('id') ?? '');
+  const id = canonicalId(c.req.param('id') ?? '');
   if (id === null) throw new WritError('not_found', 'no such resource');
   return id;
 }
