@@ -263,9 +263,24 @@ describe('staleness', () => {
     expect(revocations.isRevoked('t', [['a', 0]])).toBe(false);
     expect(revocations.isRevoked('t', [['b', 0]])).toBe(true);
     expect(revocations.isKeyDead('k')).toBe(true);
-    apply('snapshot', { seq: 3, revocations: [], keys: [] });
-    expect(revocations.isRevoked('t', [['b', 0]])).toBe(false);
-    expect(revocations.isKeyDead('k')).toBe(false);
+  });
+
+  test('a snapshot that knows less, of a database that was set back, brings nothing back to life', () => {
+    const revocations = createRevocations({ monotonic: () => 0 });
+    const apply = (name: string, value: object): void => revocations.apply({ name, data: JSON.stringify(value) });
+    const checkpoint = (number: number) => `e30.${Buffer.from(JSON.stringify({ number })).toString('base64url')}.c2ln`;
+    const gone = [{ subject: 'a', epoch: 2 }];
+    apply('snapshot', { seq: 7, revocations: gone, keys: ['k'], checkpoint: checkpoint(40) });
+    apply('snapshot', { seq: 3, revocations: [], keys: [], checkpoint: checkpoint(12) });
+    expect(revocations.isRevoked('t', [['a', 1]])).toBe(true);
+    expect(revocations.isRevoked('t', [['a', 2]])).toBe(false);
+    expect(revocations.isKeyDead('k')).toBe(true);
+    expect(revocations.appliedSeq()).toBe(3);
+    expect(revocations.checkpoint()).toBe(checkpoint(40));
+    apply('heartbeat', { seq: 3, checkpoint: checkpoint(41) });
+    expect(revocations.checkpoint()).toBe(checkpoint(41));
+    apply('heartbeat', { seq: 3, checkpoint: 'not one' });
+    expect(revocations.checkpoint()).toBe(checkpoint(41));
   });
 });
 

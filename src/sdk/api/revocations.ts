@@ -1,6 +1,6 @@
 /**
  * What the feed has said, and how long ago. Owns: the highest epoch of each subject, the dead keys, the number of the last
- * event applied, and staleness. Invariants: an epoch never falls but by a snapshot; staleness shrinks only when the feed
+ * event applied, and staleness. Invariants: an epoch never falls; neither does the checkpoint; staleness shrinks only when the feed
  * says that it was read up to a number that is applied here; what is not understood is never skipped (it throws, and the
  * connection ends). Knows no network.
  */
@@ -17,6 +17,8 @@ export interface Revocations {
   appliedSeq(): number | undefined;
   /** Seconds since the feed was known to be complete here; `Infinity` before the first snapshot. */
   staleness(): number;
+  /** The farthest signed checkpoint of the audit log that the feed has told (compact JWS, not verified here). */
+  checkpoint(): string | null;
   isKeyDead(kid: string): boolean;
   /** Whether the token, or anything it depends on, has ended. */
   isRevoked(jti: string, epochs: readonly (readonly [subject: string, epoch: number])[]): boolean;
@@ -38,17 +40,20 @@ export function createRevocations(options: {
   onDeadKey?: () => void;
 }): Revocations {
   const epochs = createEpochs(options.monotonic);
-  let deadKeys = new Set<string>();
+  const deadKeys = new Set<string>();
+  let checkpoint: Checkpoint | undefined;
   let seq: number | undefined;
   let readAt: number | undefined;
 
   function applySnapshot(snapshot: FeedSnapshot): void {
     if (snapshot.revocations.length > maxSubjects) throw new RangeError('The snapshot is larger than can be held');
-    epochs.clear();
+    // What was told before stays told: a snapshot that knows less comes from a database that was set back, and what died
+    // in the meantime must not live again.
     for (const { subject, epoch } of snapshot.revocations) epochs.raise(subject, epoch);
-    deadKeys = new Set(snapshot.keys);
+    for (const kid of snapshot.keys) deadKeys.add(kid);
     seq = snapshot.seq;
     readAt = options.monotonic();
+    keepCheckpoint(snapshot.checkpoint);
   }
 
   function applyRevocation(revocation: FeedRevocation): void {
@@ -72,7 +77,13 @@ export function createRevocations(options: {
   function applyHeartbeat(heartbeat: FeedHeartbeat): void {
     if (seq === undefined || heartbeat.seq > seq) throw new UnusableEventError('The feed is ahead of what it has sent');
     readAt = options.monotonic();
+    keepCheckpoint(heartbeat.checkpoint);
     epochs.dropOld();
+  }
+
+  function keepCheckpoint(jws: unknown): void {
+    const found = readCheckpoint(jws);
+    if (found !== undefined && found.number >= (checkpoint?.number ?? 0)) checkpoint = found;
   }
 
   return {
@@ -82,6 +93,7 @@ export function createRevocations(options: {
       else if (event.name === 'heartbeat') applyHeartbeat(parseHeartbeat(event.data));
     },
     appliedSeq: () => seq,
+    checkpoint: () => checkpoint?.jws ?? null,
     staleness: () =>
       readAt === undefined ? Number.POSITIVE_INFINITY : Math.max(0, (options.monotonic() - readAt) / 1000),
     isKeyDead: (kid) => deadKeys.has(kid),
@@ -101,7 +113,6 @@ function createEpochs(monotonic: () => number) {
   // Insertion order is age: an entry is removed and added again when it rises, and the oldest are dropped from the front.
   const entries = new Map<string, { epoch: number; seenAt: number }>();
   return {
-    clear: () => entries.clear(),
     get: (subject: string): number | undefined => entries.get(subject)?.epoch,
     raise(subject: string, epoch: number): void {
       const known = entries.get(subject);
@@ -117,6 +128,22 @@ function createEpochs(monotonic: () => number) {
       }
     },
   };
+}
+
+interface Checkpoint {
+  number: number;
+  jws: string;
+}
+
+/** How far a checkpoint reaches; `undefined` for what is none. */
+function readCheckpoint(jws: unknown): Checkpoint | undefined {
+  if (typeof jws !== 'string') return undefined;
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString('utf8'));
+    return isObject(claims) && isSeq(claims.number) ? { number: claims.number, jws } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function parseJson(data: string): unknown {

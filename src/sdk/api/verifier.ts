@@ -74,6 +74,11 @@ export interface Verifier extends AsyncDisposable {
   ready(): Promise<void>;
   /** Seconds since the feed was last known complete; `Infinity` before it was read. */
   staleness(): number;
+  /**
+   * The farthest signed checkpoint of Writ's audit log that the feed has told (compact JWS), or `null`. Keep it outside of
+   * Writ: a log that was cut or set back no longer fits it. It is **not** verified here; `writ audit verify` compares it.
+   */
+  checkpoint(): string | null;
   /** Ends the connection to the feed. Everything is refused from then on. */
   close(): Promise<void>;
 }
@@ -154,6 +159,7 @@ export async function createVerifier(options: VerifierOptions): Promise<Verifier
       }
     },
     staleness: () => revocations.staleness(),
+    checkpoint: () => revocations.checkpoint(),
     close,
     [Symbol.asyncDispose]: close,
   };
