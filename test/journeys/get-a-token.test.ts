@@ -112,3 +112,17 @@ test('promise 6: each answer stands in the audit log as a decision', async () =>
     },
   });
 });
+
+test('an agent that is registered as pending gets its first token once somebody has activated it', async () => {
+  const pending = await world.createAgent({
+    name: 'next',
+    owner: world.bob,
+    environment: 'production',
+    status: 'pending',
+  });
+  const early = await askToken(writ, pending, { scope: readIntent });
+  expect(early.body).toMatchObject({ error: 'access_denied', reason: 'agent_inactive' });
+  const activated = await writ.admin('POST', `/agents/${pending.id}/activate`, { reason: 'reviewed' });
+  expect(activated.body).toMatchObject({ status: 'active', live: true });
+  expect((await askToken(writ, pending, { scope: readIntent })).status).toBe(200);
+});

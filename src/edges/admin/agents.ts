@@ -40,6 +40,10 @@ const creation = z.strictObject({
   parent: uuid.optional().openapi({ description: 'The agent whose sub-agent this one is.' }),
   credential,
   intents: intents.optional(),
+  status: z
+    .enum(['pending', 'active'], { error: 'has to be pending or active' })
+    .optional()
+    .openapi({ description: '`pending`: it gets no token until it is activated. `active` when absent.' }),
 });
 
 const change = z.strictObject({
