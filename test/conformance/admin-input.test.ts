@@ -127,7 +127,7 @@ const agents: Refusal[] = [
   ['/agents', { ...agent, expiresAt: '2001-01-01T00:00:00Z' }, 'expiresAt', /future/],
   ['/agents', { ...agent, intents: ['unknown'] }, 'intents', /no intent "unknown"/],
   ['/agents', { ...agent, intents: 'tickets.read' }, 'intents', /array/],
-  ['/agents', { ...agent, status: 'active' }, 'status', /not known/],
+  ['/agents', { ...agent, status: 'suspended' }, 'status', /pending or active/],
   ['/agents', { ...agent, Name: 'x' }, 'Name', /not known/],
   [`/agents/${id}/suspend`, {}, 'reason', /required/],
   [`/agents/${id}/activate`, { reason: '  ' }, 'reason', /empty/],
