@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
-import { type Context, Hono } from 'hono';
+import { Hono } from 'hono';
 import type { Config } from './config.ts';
 import { expireAgents } from './domain/agents/lifecycle.ts';
 import { type Act, type AuditNode, enlist } from './domain/audit/append.ts';
@@ -29,6 +29,7 @@ import { migrate } from './platform/db/migrate.ts';
 import { createLogger, type Logger } from './platform/http/log.ts';
 import { createOperations, type Operations } from './platform/http/operations.ts';
 import { recur } from './platform/http/recurring.ts';
+import { remoteAddressOf } from './platform/http/remote-address.ts';
 import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
 import { createKeyring, type Keyring } from './platform/keys/keyring.ts';
 import { deriveKey } from './platform/keys/seal.ts';
@@ -52,9 +53,6 @@ export interface Writ extends AsyncDisposable {
 }
 
 type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
-
-const remoteAddress = (c: Context): string | null =>
-  (c.env as Partial<HttpBindings> | undefined)?.incoming?.socket.remoteAddress ?? null;
 
 /** Starts Writ. @throws when the configuration, the database or the keys are not what they have to be; nothing is left running. */
 export async function start(config: Config, surroundings: Surroundings): Promise<Writ> {
@@ -140,7 +138,7 @@ function createEdges({ metricsToken }: Config, ground: Ground): Edges {
     oauth: createOAuth({
       db,
       issuer: { issuer, queue, catalogue: createCatalogueCache(db), keyring, now, newId: randomUUID },
-      actOf: (c, by): Act => ({ node, by, requestId: c.get('requestId'), from: remoteAddress(c) }),
+      actOf: (c, by): Act => ({ node, by, requestId: c.get('requestId'), from: remoteAddressOf(c) }),
       observe: (outcome, reason) => {
         if (outcome === 'refused') metrics.refusals.inc({ reason: reason ?? 'unknown' });
         else metrics.tokensIssued.inc({ grant: outcome === 'issued' ? 'client_credentials' : 'token_exchange' });
@@ -148,7 +146,7 @@ function createEdges({ metricsToken }: Config, ground: Ground): Edges {
       report: (err, requestId) => log.error({ err, requestId }, 'a request could not be answered'),
     }),
     scim: createScim({ db, node, now, issuer, log }),
-    admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress }),
+    admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress: remoteAddressOf }),
     feed: createFeed({
       db,
       bus,
@@ -156,7 +154,7 @@ function createEdges({ metricsToken }: Config, ground: Ground): Edges {
       authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
       latestCheckpoint: async () => (await latestCheckpoint(db))?.jws ?? null,
     }),
-    operations: createOperations({ sql, metrics, metricsToken, remoteAddress }),
+    operations: createOperations({ sql, metrics, metricsToken }),
   };
 }
 

@@ -61,7 +61,7 @@ export function createAdmin(deps: AdminDeps): OpenAPIHono<Env> {
   const admin = new OpenAPIHono<Env>();
   const calls = callsOf(deps);
   const baseUrl = `${deps.issuer}/api/v1`;
-  admin.onError((error, c) => answerProblem(c, error, requestIdOf(c), deps.log));
+  admin.onError((error, c) => answerProblem(error, requestIdOf(c), deps.log));
   describeCalls(admin.openAPIRegistry, calls);
   const document = JSON.stringify(openApiDocument(admin, deps.issuer));
   admin.get('/openapi.json', (c) => c.body(document, 200, { 'content-type': 'application/json' }));

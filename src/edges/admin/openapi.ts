@@ -1,7 +1,7 @@
 /** The calls as an OpenAPI 3.1 document: the same schemas that check the requests describe them. */
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { problemKinds } from '../../platform/http/problem.ts';
 import type { Call, Tag } from './call.ts';
-import { problemKinds } from './problem.ts';
 import { exampleIds, problem } from './schemas.ts';
 
 type Registry = OpenAPIHono['openAPIRegistry'];
@@ -102,7 +102,7 @@ export function openApiDocument(
       description:
         'JSON in camelCase. Unknown members are refused. Lists answer `{items, nextCursor}`; pass `nextCursor` as ' +
         '`?cursor=` for the next page. Creations answer 201 with the whole resource. Errors are RFC 9457 ' +
-        `\`application/problem+json\` with a stable \`code\`: ${codes.join(', ')}, \`internal\` (500).`,
+        `\`application/problem+json\` with a stable \`code\`: ${codes.join(', ')}.`,
       license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
     servers: [{ url: `${issuer}/api/v1` }],

@@ -13,6 +13,7 @@ import { authenticateDirectory } from '../../domain/people/directories.ts';
 import { markAnswered } from '../../domain/people/receipts.ts';
 import { WritError } from '../../errors.ts';
 import { requirePrimary } from '../../platform/db/durability.ts';
+import { remoteAddressOf } from '../../platform/http/remote-address.ts';
 import { answer, baseOf, queryOf, type ScimContext, type ScimDeps, scimType, type Variables } from './call.ts';
 import { resourceTypes, schemas, serviceProviderConfig } from './discovery.ts';
 import { failureBody, type ScimFailure, toFailure } from './errors.ts';
@@ -113,7 +114,7 @@ const maxTokenLength = 512;
 
 /** Finds out which directory calls. An outage throws and becomes a 503: a 401 would make an IdP give up. */
 async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
-  const act = { node: deps.node, requestId: c.get('requestId') ?? randomUUID(), from: addressOf(c) };
+  const act = { node: deps.node, requestId: c.get('requestId') ?? randomUUID(), from: remoteAddressOf(c) };
   c.set('requestedAt', deps.now());
   c.set('offboarding', null);
   c.set('directory', null);
@@ -131,14 +132,12 @@ async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
   c.set('act', { ...act, by: { type: 'directory', id: directory.id } });
 }
 
-/** The parts of Node's request and response that `@hono/node-server` hands over; absent in `app.request`. */
+/** Node's response, which `@hono/node-server` hands over; absent in `app.request`. */
 interface NodeBindings {
-  incoming?: { socket?: { remoteAddress?: string } };
   outgoing?: { once(event: 'finish', listener: () => void): unknown };
 }
 
 const bindingsOf = (c: ScimContext): NodeBindings => c.env ?? {};
-const addressOf = (c: ScimContext): string | null => bindingsOf(c).incoming?.socket?.remoteAddress ?? null;
 
 /** Once the answer was handed to the network; never, if the caller is gone by then. */
 function whenSent(c: ScimContext, act: () => void): void {

@@ -12,13 +12,14 @@ import { hashSecret } from '../keys/secret.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import { withDeadline } from './deadline.ts';
 import { createRequestId, type Logger } from './log.ts';
+import { respondProblem } from './problem.ts';
+import { remoteAddressOf } from './remote-address.ts';
 
 export interface OperationsParts {
   sql: Sql;
   metrics: Metrics;
   /** Absent: `/metrics` answers callers on this machine only. */
   metricsToken: string | undefined;
-  remoteAddress(c: Context): string | null;
 }
 
 type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
@@ -41,13 +42,7 @@ function mayReadMetrics(c: Context, parts: OperationsParts): boolean {
   if (given !== undefined && parts.metricsToken !== undefined) {
     return timingSafeEqual(hashSecret(given), hashSecret(parts.metricsToken));
   }
-  return loopback.test(parts.remoteAddress(c) ?? '');
-}
-
-/** RFC 9457. */
-function problem(c: Context, status: 404 | 500 | 503, members: { title: string } & Record<string, unknown>): Response {
-  c.header('Content-Type', 'application/problem+json');
-  return c.body(JSON.stringify({ status, ...members }), status);
+  return loopback.test(remoteAddressOf(c) ?? '');
 }
 
 export function createOperations(parts: OperationsParts): Operations {
@@ -94,14 +89,12 @@ export function createOperations(parts: OperationsParts): Operations {
       c.res.headers.set('X-Request-ID', requestId);
       c.res.headers.set('X-Content-Type-Options', 'nosniff');
     },
-    notFound: (c) => problem(c, 404, { title: 'Not Found', code: 'not_found' }),
+    notFound: () => respondProblem('not_found'),
     answerFault: (error, c, log) => {
       const requestId: unknown = c.get('requestId');
       log.error({ err: error, requestId }, 'a request could not be answered');
       const away = isOutage(error) || (error instanceof WritError && error.code === 'unavailable');
-      if (!away) return problem(c, 500, { title: 'Internal Server Error', code: 'internal', requestId });
-      c.header('Retry-After', '2');
-      return problem(c, 503, { title: 'Service Unavailable', code: 'unavailable', requestId });
+      return respondProblem(away ? 'unavailable' : 'internal', { requestId });
     },
     beReady: (now) => {
       ready = now;
