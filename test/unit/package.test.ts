@@ -56,6 +56,6 @@ test('the SDKs import nothing but each other, the wire vocabulary and Node', asy
       (match) => match[1],
     );
     for (const imported of imports)
-      expect(imported, path).toMatch(/^(\.\/[\w-]+\.ts|\.\.\/\.\.\/protocol\.ts|node:\w[\w/]*)$/);
+      expect(imported, path).toMatch(/^(\.\/[\w-]+\.ts|\.\.\/issuer\.ts|\.\.\/\.\.\/protocol\.ts|node:\w[\w/]*)$/);
   }
 });

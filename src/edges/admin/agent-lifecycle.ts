@@ -40,7 +40,7 @@ const changes: Change[] = [
   {
     verb: 'decommission',
     summary: 'Decommission an agent',
-    description: 'For good: nothing brings it back. Its descendants can get no tokens any more.',
+    description: 'For good: nothing brings it back. Its descendants are decommissioned with it.',
     reason: 'The project has ended.',
     after: { status: 'decommissioned', live: false },
     run: lifecycle.decommissionAgent,

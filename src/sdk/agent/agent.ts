@@ -5,10 +5,11 @@
  */
 
 import { accessTokenType, agentIntentType, grantTypes } from '../../protocol.ts';
+import { parseSecureUrl } from '../issuer.ts';
 import { type AgentKey, type AssertionAlgorithm, authenticateWithKey, authenticateWithSecret } from './credential.ts';
 import { AgentError } from './errors.ts';
 import { createTokenKeeper, type Token } from './token-keeper.ts';
-import { createTokenRequester, type Fetch, parseSecureUrl } from './transport.ts';
+import { createTokenRequester, type Fetch } from './transport.ts';
 
 export type { AgentIntent } from '../../protocol.ts';
 export type { AgentKey, AssertionAlgorithm, PrivateJwk } from './credential.ts';

@@ -1,6 +1,7 @@
 /** How the agent talks to the server: metadata first, then the token endpoint, with the attempts that are safe. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { locateMetadata, parseSecureUrl } from '../issuer.ts';
 import type { Authenticate } from './credential.ts';
 import { AgentError, type Refusal } from './errors.ts';
 
@@ -19,28 +20,6 @@ const firstDelayMs = 100;
 const maxRetryAfterSeconds = 10;
 const maxBytes = 256 * 1024;
 const metadataMaxAgeMs = 600_000;
-
-/** Parses an absolute URL that credentials may travel to: https, or http on loopback. Throws `TypeError`. */
-export function parseSecureUrl(value: unknown, name: string): URL {
-  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
-  if (!url) throw new TypeError(`${name} is not an absolute URL`);
-  const isLoopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback)) {
-    throw new TypeError(`${name} is neither https nor on loopback`);
-  }
-  return url;
-}
-
-/**
- * Where an issuer's metadata is: the well-known name stands between host and path.
- *
- * @see {@link https://www.rfc-editor.org/rfc/rfc8414#section-3.1 RFC 8414 §3.1}
- */
-export function locateMetadata(issuer: string): string {
-  const url = parseSecureUrl(issuer, 'issuer');
-  if (url.search || url.hash) throw new TypeError('issuer has a query or a fragment');
-  return `${url.origin}/.well-known/oauth-authorization-server${url.pathname.replace(/\/+$/, '')}`;
-}
 
 /**
  * Returns a function that sends a form to the token endpoint and gives the JSON of a 200. Asking for a token changes nothing

@@ -1,5 +1,6 @@
 /**
- * The connection to the feed: opened at once, reopened for ever, resumed where it ended. Each applied event is acknowledged.
+ * The connection to the feed: opened at once, reopened for ever, resumed where it ended. What was applied is
+ * acknowledged, the newest number for all before it.
  * States: connecting → reading → (cut, silent, or an event that cannot be applied) → waiting → connecting; `closed` ends it.
  */
 

@@ -16,18 +16,6 @@ export class AnswerError extends Error {
   }
 }
 
-/** Parses an absolute URL that secrets or keys may travel to: https, or http on loopback. Throws `TypeError`. */
-export function parseSecureUrl(value: unknown, name: string): URL {
-  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
-  if (!url) throw new TypeError(`${name} is not an absolute URL`);
-  const isLoopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLoopback)) {
-    throw new TypeError(`${name} is neither https nor on loopback`);
-  }
-  if (url.username || url.password) throw new TypeError(`${name} carries credentials`);
-  return url;
-}
-
 /**
  * Basic credentials of an OAuth client: each part is form-urlencoded before they are joined.
  *

@@ -1,4 +1,5 @@
-import { AnswerError, type Fetch, getObject, parseSecureUrl, withDeadline } from './http.ts';
+import { locateMetadata, parseSecureUrl } from '../issuer.ts';
+import { AnswerError, type Fetch, getObject, withDeadline } from './http.ts';
 
 export interface ServerMetadata {
   jwksUri: string;
@@ -9,17 +10,6 @@ export interface ServerMetadata {
 const maxBytes = 256 * 1024;
 const maxAgeMs = 600_000;
 const timeoutMs = 5_000;
-
-/**
- * Where an issuer's metadata is: the well-known name stands between host and path.
- *
- * @see {@link https://www.rfc-editor.org/rfc/rfc8414#section-3.1 RFC 8414 §3.1}
- */
-export function locateMetadata(issuer: string): string {
-  const url = parseSecureUrl(issuer, 'issuer');
-  if (url.search || url.hash) throw new TypeError('issuer has a query or a fragment');
-  return `${url.origin}/.well-known/oauth-authorization-server${url.pathname.replace(/\/+$/, '')}`;
-}
 
 /** Returns a function that reads the metadata, at most every ten minutes and once at a time. */
 export function createMetadataReader(options: {
