@@ -250,8 +250,10 @@ create table acknowledgements (
   at timestamptz not null default clock_timestamp(),
   primary key (api_id, verifier, seq)
 );
-comment on table acknowledgements is 'Which verifier has applied the feed up to where, and when. Written by domain/signals; receipts read them for good.';
+comment on table acknowledgements is 'Which verifier has applied the feed up to where, and when, as far as a receipt reads it. Written by domain/signals; never deleted, as receipts are not.';
 create index acknowledgements_seq on acknowledgements (seq);
+-- A receipt reads the acknowledgements of the minutes after it: without this, each of them reads all that ever came.
+create index acknowledgements_at on acknowledgements (at);
 
 create table offboardings (
   id uuid primary key default gen_random_uuid(),
@@ -269,6 +271,7 @@ create table offboardings (
 );
 comment on table offboardings is 'Receipts. Written in the offboarding''s own transaction; answered_at once the answer was sent; never deleted.';
 create index offboardings_person on offboardings (person_id, committed_at);
+create unique index offboardings_seq on offboardings (seq);
 
 -- Audit --------------------------------------------------------------------------------------------------------------
 

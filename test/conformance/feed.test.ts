@@ -11,6 +11,7 @@ import {
   openFeed,
   registerApi,
   startFeedNode,
+  writeReceipt,
 } from '../support/feed.ts';
 
 let database: TestDatabase;
@@ -210,7 +211,8 @@ test('RFC 9110 §15.5.6: other methods are refused, and a HEAD leaves no stream 
 });
 
 test('design §5: an acknowledgement is recorded once', async () => {
-  const seq = await revokeIds('agent');
+  const seq = await revokeIds('person');
+  await writeReceipt(node.sql, seq);
   const body = { seq, verifier: 'crm-1' };
   expect((await acknowledge(body)).status).toBe(204);
   expect((await acknowledge(body)).status).toBe(204);

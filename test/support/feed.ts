@@ -75,6 +75,19 @@ export async function registerApi(sql: Sql): Promise<ApiCredentials> {
   return { id: row.id, clientId: row.client_id, secret, authorization: encodeBasic(row.client_id, secret) };
 }
 
+/** A receipt of somebody whose departure the feed has told under this number. */
+export async function writeReceipt(sql: Sql, seq: number, committedAt: Date = new Date()): Promise<void> {
+  await sql`
+    with directory as (
+      insert into directories (name, kind) values (gen_random_uuid()::text, 'generic') returning id
+    ), person as (
+      insert into people (directory_id, user_name) select id, 'leaver' from directory returning id, directory_id
+    )
+    insert into offboardings (person_id, directory_id, user_name, method, request_id, agents, tokens_unexpired,
+      requested_at, committed_at, seq)
+    select id, directory_id, 'leaver', 'DELETE', '', '[]', 0, ${committedAt}, ${committedAt}, ${seq} from person`;
+}
+
 export const encodeBasic = (clientId: string, secret: string): string =>
   `Basic ${Buffer.from(`${encodeURIComponent(clientId)}:${encodeURIComponent(secret)}`).toString('base64')}`;
 

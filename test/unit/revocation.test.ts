@@ -5,7 +5,7 @@ import { sweepExpired } from '../../src/domain/revocation/sweep.ts';
 import { acknowledge, publish, readFeed, snapshot, sweep } from '../../src/domain/signals/feed.ts';
 import { connect, type Database, transaction } from '../../src/platform/db/client.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { registerApi } from '../support/feed.ts';
+import { registerApi, writeReceipt } from '../support/feed.ts';
 
 let database: TestDatabase;
 let connection: Database;
@@ -20,7 +20,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   const { sql } = connection;
-  await sql`truncate subjects, revocations, assertions, acknowledgements`;
+  await sql`truncate subjects, revocations, assertions, acknowledgements, offboardings`;
   await sql`update feed set seq = 0, swept = 0`;
 });
 
@@ -146,7 +146,7 @@ test('a read that its limit cuts short says how far it came', async () => {
 test('an acknowledgement counts once, for a number that exists, by a name that can be printed', async () => {
   const { db, sql } = connection;
   const api = await registerApi(sql);
-  await revokeIds('agent');
+  await writeReceipt(sql, await revokeIds('person'));
   await acknowledge(db, api.id, 'crm-1', 1);
   await acknowledge(db, api.id, 'crm-1', 1);
   expect(await sql`select verifier, seq from acknowledgements`).toEqual([{ verifier: 'crm-1', seq: '1' }]);
@@ -162,6 +162,28 @@ test('an acknowledgement counts once, for a number that exists, by a name that c
       code: 'invalid_request',
     });
   }
+});
+
+test('only an acknowledgement that a receipt reads is kept', async () => {
+  const { db, sql } = connection;
+  const api = await registerApi(sql);
+  const tell = async (seq: number) => {
+    for (const verifier of ['a', 'b']) await acknowledge(db, api.id, verifier, seq);
+  };
+  await tell(await revokeIds('agent'));
+  await writeReceipt(sql, await revokeIds('person'), new Date(Date.now() - 1_300_000));
+  await tell(2);
+  await writeReceipt(sql, await revokeIds('person'));
+  await revokeIds('agent');
+  for (const seq of [2, 4, 3, 4]) await tell(seq);
+  await tell(await revokeIds('agent'));
+  await writeReceipt(sql, await revokeIds('person'));
+  await acknowledge(db, api.id, 'b', 6);
+  expect(await sql`select verifier, seq::int from acknowledgements order by seq, verifier`).toEqual([
+    { verifier: 'a', seq: 4 },
+    { verifier: 'b', seq: 4 },
+    { verifier: 'b', seq: 6 },
+  ]);
 });
 
 test('the numbers become visible in their order: 50 publishers, one reader that never sees a gap', async () => {

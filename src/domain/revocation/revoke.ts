@@ -2,9 +2,9 @@
  * Revocation: raises the epoch of what tokens depend on. A token carries the epoch of its agent, the agent's ancestors,
  * the owner, every actor and itself (`jti`), so one raised epoch ends a whole tree without naming its tokens.
  *
- * Owns the table `subjects`. Invariants: an epoch only ever grows, in the same transaction as the change that caused it
- * and under the owner's lock; the epoch of a person or an agent is never forgotten, that of a `jti` once the token has
- * expired.
+ * Owns the table `subjects`. Invariants: an epoch only ever grows, in the same transaction as the change that caused it;
+ * that of a person or an agent under the owner's lock, and it is never forgotten; that of a `jti`, which nothing else
+ * changes with, without the lock, and it is forgotten once the token has expired.
  */
 import { sql } from 'drizzle-orm';
 import type { Executor, Tx } from '../../platform/db/client.ts';
@@ -20,7 +20,8 @@ export interface RevokedSubject {
 
 /**
  * Ends every token that carries a lower epoch of any of these subjects, and tells the verifiers. Returns the feed's
- * last sequence number. The last call of its transaction: from here to the commit every other revocation waits.
+ * last sequence number. The last call of its transaction, but for the receipt of an offboarding, which needs the number:
+ * from here to the commit every other revocation waits.
  *
  * The rows are locked in one order, so that two transactions with subjects in common wait for each other only one way.
  */

@@ -59,7 +59,7 @@ const iso = (instant: ReturnType<typeof sql>) =>
   sql`to_char(${instant} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
 
 /**
- * Appends to the feed and returns the last sequence number. The last statement of its transaction.
+ * Appends to the feed and returns the last sequence number. The last statement of its transaction, but for a receipt.
  *
  * Why no reader ever skips: the number is taken by updating the one row of `feed`, so the next publisher waits on that
  * row until this transaction has ended, and PostgreSQL makes a commit visible before it lets go of the locks. Number
@@ -158,9 +158,10 @@ export async function snapshot(db: Executor): Promise<Omit<FeedSnapshot, 'checkp
 }
 
 /**
- * Records that a verifier of this API has applied the feed up to `seq`. Saying so again, or less than it has said before,
- * changes nothing; nor does a number that was swept, because nothing that it could be about is still alive. Together with
- * the bound on names this bounds what one API can write.
+ * Records that a verifier of this API has applied the feed up to `seq`, if that is news to a receipt: to one of the last
+ * minutes whose number it had not reached before. Whatever else it says is true and of no use to anybody, so it is not
+ * kept; nor is a number that was swept, because nothing that it could be about is still alive. All offboardings up to
+ * `seq` are committed, because the feed has reached it. Together with the bound on names this bounds what one API writes.
  * @throws WritError `invalid_request` for a name that is not 1 to 200 printable characters, or a number that the feed
  * has not reached; `forbidden` when a thousand verifiers of this API have acknowledged the number.
  */
@@ -172,10 +173,14 @@ export async function acknowledge(db: Executor, apiId: string, verifier: string,
   const rows = await db.execute<{ reached: boolean; is_new: boolean; told: number }>(sql`
     with asked as (
       select f.seq >= ${seq}::bigint as reached,
-        f.swept <= ${seq}::bigint and not exists (
-          select from acknowledgements
-          where api_id = ${apiId}::uuid and verifier = ${verifier}::text and seq >= ${seq}::bigint
-        ) as is_new,
+        f.swept <= ${seq}::bigint and coalesce((
+          select o.committed_at > statement_timestamp() - make_interval(secs => ${entryLifeSeconds}::int)
+          from offboardings o
+          where o.seq <= ${seq}::bigint and o.seq > coalesce((
+            select max(seq) from acknowledgements where api_id = ${apiId}::uuid and verifier = ${verifier}::text
+          ), 0)
+          order by o.seq desc limit 1
+        ), false) as is_new,
         (select count(*)::int from acknowledgements where api_id = ${apiId}::uuid and seq = ${seq}::bigint) as told
       from feed f
     ),

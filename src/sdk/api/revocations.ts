@@ -1,8 +1,8 @@
 /**
  * What the feed has said, and how long ago. Owns: the highest epoch of each subject, the dead keys, the number of the last
  * event applied, and staleness. Invariants: an epoch never falls; neither does the checkpoint; staleness shrinks only when the feed
- * says that it was read up to a number that is applied here; what is not understood is never skipped (it throws, and the
- * connection ends). Knows no network.
+ * says that it was read up to a number that is applied here; an event of a known name that is not understood is never skipped
+ * (it throws, and the connection ends), one of an unknown name says nothing to this version. Knows no network.
  */
 
 import type { FeedHeartbeat, FeedRevocation, FeedSnapshot } from '../../protocol.ts';
