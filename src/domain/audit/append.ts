@@ -9,9 +9,10 @@
  *   sealer sets once (`seal-chain.ts`);
  * - nothing is ever deleted.
  */
-import { type SQL, sql } from 'drizzle-orm';
-import type { TransactionSql } from 'postgres';
-import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
+import { type Param, type SQL, sql } from 'drizzle-orm';
+import { PgDialect } from 'drizzle-orm/pg-core';
+import type { ParameterOrJSON, TransactionSql } from 'postgres';
+import { type Db, type Executor, transaction } from '../../platform/db/client.ts';
 import { auditNodes } from '../../platform/db/schema.ts';
 import { type Act, type AuditEvent, type AuditNode, type AuditRow, compose } from './compose.ts';
 
@@ -36,70 +37,60 @@ export async function append(executor: Executor, act: Act, events: readonly Audi
   if (events.length === 0) return;
   if ('$client' in executor) return transaction(executor, (tx) => append(tx, act, events));
   await write(
-    runnerOf(executor),
+    (statement) => executor.execute(statement),
     events.map((event) => ({ act, event })),
   );
 }
 
+const dialect = new PgDialect();
+
 /** The same inside a transaction of the driver, for acts of many callers at once. Two statements, however many. */
 export async function appendRows(tx: TransactionSql, records: readonly AuditRecord[]): Promise<void> {
-  await write((text, parameters) => tx.unsafe(text, [...parameters], { prepare: true }), records);
+  await write((statement) => {
+    const { sql: text, params } = dialect.sqlToQuery(statement);
+    return tx.unsafe(text, params as ParameterOrJSON<never>[], { prepare: true });
+  }, records);
 }
 
-type Parameter = string | number | (string | number | null)[];
-type Run = (text: string, parameters: readonly Parameter[]) => Promise<Iterable<object>>;
+type Run = (statement: SQL) => Promise<Iterable<object>>;
 
-/** Runs a text with `$1`, `$2`, … in this order, each once, through drizzle. */
-function runnerOf(tx: Tx): Run {
-  return (text, parameters) => {
-    const pieces = text.split(/\$\d+/).flatMap((piece, index): SQL[] => {
-      const raw = sql.raw(piece);
-      return index === 0 ? [raw] : [sql`${sql.param(parameters[index - 1])}`, raw];
-    });
-    return tx.execute(sql.join(pieces));
-  };
-}
-
-const takeNumbers = `
-  update audit_nodes set counter = counter + $1::int where node = $2::uuid
+const takeNumbers = (node: string, count: number): SQL => sql`
+  update audit_nodes set counter = counter + ${count}::int where node = ${node}::uuid
   returning counter::text as counter, floor(extract(epoch from clock_timestamp()) * 1000)::text as at`;
 
-const insertRows = `
-  insert into audit_entries
-    (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)
-  select node, counter, at::timestamptz, kind, body, decode(mac, 'hex'), agent_id, person_id, intent, jti, expires_at::timestamptz,
-    case when depends_on is not null then array(select jsonb_array_elements_text(depends_on::jsonb)) end
-  from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[],
-    $9::text[], $10::text[], $11::text[], $12::text[])
-    as e (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)`;
+function insertRows(rows: readonly AuditRow[]): SQL {
+  const column = (read: (row: AuditRow) => string | number | null): Param => sql.param(rows.map(read));
+  return sql`
+    insert into audit_entries
+      (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)
+    select node, counter, at::timestamptz, kind, body, decode(mac, 'hex'), agent_id, person_id, intent, jti,
+      expires_at::timestamptz,
+      case when depends_on is not null then array(select jsonb_array_elements_text(depends_on::jsonb)) end
+    from unnest(
+      ${column((row) => row.node)}::uuid[],
+      ${column((row) => row.counter)}::bigint[],
+      ${column((row) => row.at.toISOString())}::text[],
+      ${column((row) => row.kind)}::text[],
+      ${column((row) => row.body)}::text[],
+      ${column((row) => row.mac.toString('hex'))}::text[],
+      ${column((row) => row.agentId)}::uuid[],
+      ${column((row) => row.personId)}::uuid[],
+      ${column((row) => row.intent)}::text[],
+      ${column((row) => row.jti)}::text[],
+      ${column((row) => row.expiresAt?.toISOString() ?? null)}::text[],
+      ${column((row) => row.dependsOn && JSON.stringify(row.dependsOn))}::text[]
+    ) as e (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)`;
+}
 
 async function write(run: Run, records: readonly AuditRecord[]): Promise<void> {
   // In a process there is one node; the order is for whoever has several.
   const nodes = Map.groupBy(records, ({ act }) => act.node.id);
   for (const [node, own] of [...nodes].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const [taken] = await run(takeNumbers, [own.length, node]);
+    const [taken] = await run(takeNumbers(node, own.length));
     if (taken === undefined) throw new Error(`audit node ${node} is not enlisted`);
     const first = Number(Reflect.get(taken, 'counter')) - own.length + 1;
     const at = new Date(Number(Reflect.get(taken, 'at')));
     const rows = own.map(({ act, event }, index) => compose(act, first + index, at, event));
-    await run(insertRows, toParameters(rows));
+    await run(insertRows(rows));
   }
-}
-
-function toParameters(rows: readonly AuditRow[]): Parameter[] {
-  const column = (read: (row: AuditRow) => string | number | null) => rows.map(read);
-  return [
-    column((row) => row.node),
-    column((row) => row.counter),
-    column((row) => row.at.toISOString()),
-    column((row) => row.kind),
-    column((row) => row.body),
-    column((row) => row.mac.toString('hex')),
-    column((row) => row.agentId),
-    column((row) => row.personId),
-    column((row) => row.intent),
-    column((row) => row.jti),
-    column((row) => row.expiresAt?.toISOString() ?? null),
-    column((row) => row.dependsOn && JSON.stringify(row.dependsOn)),
-  ];
 }
