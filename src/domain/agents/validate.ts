@@ -1,6 +1,7 @@
 /** What an agent may look like, whole. Creating and changing end here, so that neither lets through what the other refuses. */
 import { WritError } from '../../errors.ts';
 import type { PublicJwk } from '../../platform/db/schema.ts';
+import { controls, controlsOfProse } from '../../platform/http/controls.ts';
 import { parseJwks } from './credentials.ts';
 
 /** `{secret: true}`: Writ makes a secret and shows it once. */
@@ -28,9 +29,6 @@ export interface Circumstances {
 }
 
 const maxIntents = 500;
-/** Line breaks are fine in prose and nowhere else; no other control characters, which forge lines in logs and terminals. */
-const controls = /\p{Cc}/u;
-const controlsOfProse = /[^\P{Cc}\n\r\t]/u;
 
 const refuse = (member: string, why: string): never => {
   throw new WritError('invalid_request', `${member}: ${why}`);

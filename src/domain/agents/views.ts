@@ -1,10 +1,10 @@
 /** Agents as callers see them. One statement for a page, whatever its length. */
 import { and, asc, eq, type SQL, sql } from 'drizzle-orm';
-import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
+import { isAfter, microsOf } from '../../platform/db/creation.ts';
 import { type AgentStatus, agents, type LatchReason } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
-import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
+import { type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { noSuchAgent } from './locking.ts';
 import type { Credential } from './validate.ts';
 
@@ -50,8 +50,7 @@ const columns = {
   intents: sql<string[]>`coalesce((
     select jsonb_agg(i.task_intent order by i.task_intent)
     from agent_intents g join intents i on i.id = g.intent_id where g.agent_id = agents.id), '[]')`,
-  /** Microseconds: a `Date` would lose the digits that tell two rows of one page apart. */
-  createdMicros: sql`(extract(epoch from agents.created_at) * 1000000)::bigint`.mapWith(Number),
+  createdMicros: microsOf(agents.createdAt),
 };
 
 const selectRows = (executor: Executor) => executor.select(columns).from(agents).$dynamic();
@@ -84,18 +83,9 @@ export async function readPage(
   { cursor, limit }: PageRequest,
 ): Promise<Page<AgentView>> {
   const rows = await selectRows(executor)
-    .where(and(...conditions, cursor === undefined ? undefined : isAfter(cursor)))
+    .where(and(...conditions, cursor === undefined ? undefined : isAfter(cursor, agents.createdAt, agents.id)))
     .orderBy(asc(agents.createdAt), asc(agents.id))
     .limit(limit + 1);
   const { items, nextCursor } = toPage(rows, limit, (row) => [row.createdMicros, row.id]);
   return { items: items.map(toView), nextCursor };
-}
-
-function isAfter(cursor: string): SQL {
-  const [micros, id] = decodeCursor(cursor, 2);
-  if (!Number.isSafeInteger(micros) || typeof id !== 'string' || canonicalId(id) !== id) {
-    throw new WritError('invalid_request', 'cursor: not a cursor of this list');
-  }
-  return sql`(agents.created_at, agents.id)
-    > ('epoch'::timestamptz + ${micros}::float8 * interval '1 microsecond', ${id}::uuid)`;
 }

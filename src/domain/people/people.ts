@@ -3,12 +3,13 @@
  * without regard to case, and is live while active and not deleted. A deleted person stays as a tombstone: readable for
  * administrators and receipts, invisible to SCIM, its `userName` free again. Reads here; writes in `provisioning.ts`.
  */
-import { and, asc, count, eq, gt, isNull, or, type SQL, sql } from 'drizzle-orm';
+import { and, asc, count, eq, isNull, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
+import { isAfter, microsOf } from '../../platform/db/creation.ts';
 import { directories, people } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
-import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
+import { type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 
 /** What the directory decides about a person. */
 export interface PersonState {
@@ -175,9 +176,9 @@ export async function listPeople(
     const pattern = `%${escapeLike(filter.q)}%`;
     conditions.push(sql`(${people.userName} ilike ${pattern} or ${people.displayName} ilike ${pattern})`);
   }
-  if (page.cursor !== undefined) conditions.push(afterCursor(page.cursor));
+  if (page.cursor !== undefined) conditions.push(isAfter(page.cursor, people.createdAt, people.id));
   const rows = await executor
-    .select({ ...viewColumns, position: micros })
+    .select({ ...viewColumns, position: microsOf(people.createdAt) })
     .from(people)
     .innerJoin(directories, eq(directories.id, people.directoryId))
     .where(and(...conditions))
@@ -185,17 +186,4 @@ export async function listPeople(
     .limit(page.limit + 1);
   const { items, nextCursor } = toPage(rows, page.limit, (row) => [row.position, row.id]);
   return { items: items.map(({ position: _, ...view }) => view), nextCursor };
-}
-
-/** Microseconds: a `Date` would lose the digits that tell two rows of one page apart. */
-const micros = sql`(extract(epoch from ${people.createdAt}) * 1000000)::bigint`.mapWith(Number);
-
-function afterCursor(cursor: string): SQL | undefined {
-  const [createdAt, id] = decodeCursor(cursor, 2);
-  const uuid = canonicalId(String(id));
-  if (uuid === null || !Number.isSafeInteger(createdAt)) {
-    throw new WritError('invalid_request', 'cursor: not a cursor of this list');
-  }
-  const instant = sql`'epoch'::timestamptz + ${createdAt}::float8 * interval '1 microsecond'`;
-  return or(gt(people.createdAt, instant), and(eq(people.createdAt, instant), gt(people.id, uuid)));
 }

@@ -3,9 +3,7 @@
  * ignored does something else than was meant. Bounds are on everything.
  */
 import { z } from '@hono/zod-openapi';
-
-const controls = /\p{Cc}/u;
-const controlsOfProse = /[^\P{Cc}\n\r\t]/u;
+import { controls, controlsOfProse } from '../../platform/http/controls.ts';
 
 /** One line of text for people. */
 export const line = (max: number) =>
