@@ -60,112 +60,107 @@ const parseInstant = (text: string | null | undefined): Date | null | undefined 
 const flatten = ({ agent, ...secret }: agents.AgentAndSecret): object => ({ ...agent, ...secret });
 
 const exampleBody = {
-  name: 'incident-bot',
-  description: 'Keeps tickets up to date while an incident is being worked on.',
+  name: agentExample.name,
+  description: agentExample.description,
   owner: 'ada@example.com',
-  environment: 'production',
-  credential: {
-    jwks: {
-      keys: [
-        {
-          kty: 'EC',
-          crv: 'P-256',
-          x: 'f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU',
-          y: 'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0',
-        },
-      ],
-    },
-  },
-  intents: ['incident_remediation.ticket_update'],
+  environment: agentExample.environment,
+  credential: agentExample.credential,
+  intents: agentExample.intents,
 };
 
-export function agentCalls({ db }: { db: Db }): Call[] {
-  return [
-    call({
-      method: 'post',
-      path: '/agents',
-      operationId: 'createAgent',
-      tag: 'Agents',
-      summary: 'Register an agent',
-      description:
-        'The agent’s `id` is its OAuth `client_id`. With `{secret: true}` the secret is in this answer and nowhere else.',
-      body: creation,
-      example: exampleBody,
-      status: 201,
-      answer: newAgent,
-      answerExample: agentExample,
-      refusals: { 409: 'The owner or the parent is not live, or the owner’s userName stands in two directories.' },
-      run: async ({ body: { owner, expiresAt, ...body }, act }) => {
-        const ownerId = owner === undefined ? undefined : (await owners.findOwner(db, owner)).id;
-        return flatten(await agents.createAgent(db, act, { ...body, ownerId, expiresAt: parseInstant(expiresAt) }));
-      },
+type Parts = { db: Db };
+
+const creationCall = ({ db }: Parts): Call =>
+  call({
+    method: 'post',
+    path: '/agents',
+    operationId: 'createAgent',
+    tag: 'Agents',
+    summary: 'Register an agent',
+    description:
+      'The agent’s `id` is its OAuth `client_id`. With `{secret: true}` the secret is in this answer and nowhere else.',
+    body: creation,
+    example: exampleBody,
+    status: 201,
+    answer: newAgent,
+    answerExample: agentExample,
+    refusals: { 409: 'The owner or the parent is not live, or the owner’s userName stands in two directories.' },
+    run: async ({ body: { owner, expiresAt, ...body }, act }) => {
+      const ownerId = owner === undefined ? undefined : (await owners.findOwner(db, owner)).id;
+      return flatten(await agents.createAgent(db, act, { ...body, ownerId, expiresAt: parseInstant(expiresAt) }));
+    },
+  });
+
+const readingCalls = ({ db }: Parts): Call[] => [
+  call({
+    method: 'get',
+    path: '/agents',
+    operationId: 'listAgents',
+    tag: 'Agents',
+    summary: 'List agents',
+    query: z.strictObject({
+      owner: line(256).optional().openapi({ description: 'A person’s id, or a userName.' }),
+      status: status.optional(),
+      environment: environment.optional(),
+      intent: taskIntent.optional(),
+      name: line(200).optional().openapi({ description: 'The whole name.' }),
+      ...paging,
     }),
-    call({
-      method: 'get',
-      path: '/agents',
-      operationId: 'listAgents',
-      tag: 'Agents',
-      summary: 'List agents',
-      query: z.strictObject({
-        owner: line(256).optional().openapi({ description: 'A person’s id, or a userName.' }),
-        status: status.optional(),
-        environment: environment.optional(),
-        intent: taskIntent.optional(),
-        name: line(200).optional().openapi({ description: 'The whole name.' }),
-        ...paging,
-      }),
-      status: 200,
-      answer: pageOf(agent),
-      answerExample: { items: [agentExample], nextCursor: null },
-      run: async ({ query: { cursor, limit, owner, ...filter } }) => {
-        const ownerId = owner === undefined ? undefined : (await owners.findOwner(db, owner)).id;
-        return agents.listAgents(db, { ...filter, owner: ownerId }, { cursor, limit });
-      },
-    }),
-    call({
-      method: 'get',
-      path: '/agents/{id}',
-      operationId: 'getAgent',
-      tag: 'Agents',
-      summary: 'Read an agent',
-      status: 200,
-      answer: agent,
-      answerExample: agentExample,
-      run: ({ id }) => agents.getAgent(db, id),
-    }),
-    call({
-      method: 'get',
-      path: '/agents/{id}/descendants',
-      operationId: 'listDescendants',
-      tag: 'Agents',
-      summary: 'List the sub-agents of an agent',
-      description: 'All of them, at every depth. What stops the agent stops them too.',
-      query: z.strictObject(paging),
-      status: 200,
-      answer: pageOf(agent),
-      answerExample: {
-        items: [{ ...agentExample, id: exampleIds.client, clientId: exampleIds.client, parent: exampleIds.agent }],
-        nextCursor: null,
-      },
-      run: ({ id, query }) => agents.listDescendants(db, id, query),
-    }),
-    call({
-      method: 'patch',
-      path: '/agents/{id}',
-      operationId: 'changeAgent',
-      tag: 'Agents',
-      summary: 'Change an agent',
-      description:
-        'Members that are left out stay as they are; the result is checked whole, like a new agent. Tokens end when an ' +
-        'intent is withdrawn or a credential replaced.',
-      body: change,
-      example: { intents: ['incident_remediation.ticket_update', 'crm.contact_lookup'] },
-      status: 200,
-      answer: newAgent,
-      answerExample: agentExample,
-      refusals: { 409: 'The agent is decommissioned.' },
-      run: async ({ id, body: { expiresAt, ...body }, act }) =>
-        flatten(await agents.changeAgent(db, act, id, { ...body, expiresAt: parseInstant(expiresAt) })),
-    }),
-  ];
-}
+    status: 200,
+    answer: pageOf(agent),
+    answerExample: { items: [agentExample], nextCursor: null },
+    run: async ({ query: { cursor, limit, owner, ...filter } }) => {
+      const ownerId = owner === undefined ? undefined : (await owners.findOwner(db, owner)).id;
+      return agents.listAgents(db, { ...filter, owner: ownerId }, { cursor, limit });
+    },
+  }),
+  call({
+    method: 'get',
+    path: '/agents/{id}',
+    operationId: 'getAgent',
+    tag: 'Agents',
+    summary: 'Read an agent',
+    status: 200,
+    answer: agent,
+    answerExample: agentExample,
+    run: ({ id }) => agents.getAgent(db, id),
+  }),
+  call({
+    method: 'get',
+    path: '/agents/{id}/descendants',
+    operationId: 'listDescendants',
+    tag: 'Agents',
+    summary: 'List the sub-agents of an agent',
+    description: 'All of them, at every depth. What stops the agent stops them too.',
+    query: z.strictObject(paging),
+    status: 200,
+    answer: pageOf(agent),
+    answerExample: {
+      items: [{ ...agentExample, id: exampleIds.client, clientId: exampleIds.client, parent: exampleIds.agent }],
+      nextCursor: null,
+    },
+    run: ({ id, query }) => agents.listDescendants(db, id, query),
+  }),
+];
+
+const changeCall = ({ db }: Parts): Call =>
+  call({
+    method: 'patch',
+    path: '/agents/{id}',
+    operationId: 'changeAgent',
+    tag: 'Agents',
+    summary: 'Change an agent',
+    description:
+      'Members that are left out stay as they are; the result is checked whole, like a new agent. Tokens end when an ' +
+      'intent is withdrawn or a credential replaced.',
+    body: change,
+    example: { intents: ['incident_remediation.ticket_update', 'crm.contact_lookup'] },
+    status: 200,
+    answer: newAgent,
+    answerExample: agentExample,
+    refusals: { 409: 'The agent is decommissioned.' },
+    run: async ({ id, body: { expiresAt, ...body }, act }) =>
+      flatten(await agents.changeAgent(db, act, id, { ...body, expiresAt: parseInstant(expiresAt) })),
+  });
+
+export const agentCalls = (parts: Parts): Call[] => [creationCall(parts), ...readingCalls(parts), changeCall(parts)];

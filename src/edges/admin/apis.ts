@@ -45,6 +45,21 @@ const agent = uuid.openapi({
   description: 'The agent that answers at this API, if one does: it may exchange the tokens that were made for it.',
 });
 
+const registration = z.strictObject({
+  identifier,
+  name: line(200),
+  environment,
+  tokenTtlSeconds: tokenTtlSeconds.optional().openapi({ default: 300, description: 'Life of its tokens.' }),
+  scopes: distinct(scope, { min: 0, max: 100 }).optional(),
+  signingAlgorithm: z.enum(signingAlgorithms).optional().openapi({ default: 'ES256' }),
+  agent: agent.optional(),
+});
+const change = z.strictObject({
+  name: line(200).optional(),
+  tokenTtlSeconds: tokenTtlSeconds.optional(),
+  agent: agent.nullable().optional(),
+});
+
 const members = {
   id: uuid,
   identifier: z.string(),
@@ -82,15 +97,7 @@ export function apiCalls({ db }: { db: Db }): Call[] {
       operationId: 'createApi',
       tag: 'APIs',
       summary: 'Register an API',
-      body: z.strictObject({
-        identifier,
-        name: line(200),
-        environment,
-        tokenTtlSeconds: tokenTtlSeconds.optional().openapi({ default: 300, description: 'Life of its tokens.' }),
-        scopes: distinct(scope, { min: 0, max: 100 }).optional(),
-        signingAlgorithm: z.enum(signingAlgorithms).optional().openapi({ default: 'ES256' }),
-        agent: agent.optional(),
-      }),
+      body: registration,
       example: { identifier: 'https://crm.example.com', name: 'CRM', environment: 'production' },
       status: 201,
       answer: newApi,
@@ -134,11 +141,7 @@ export function apiCalls({ db }: { db: Db }): Call[] {
       tag: 'APIs',
       summary: 'Change an API',
       description: 'Members that are left out stay as they are. A shorter life holds for tokens issued from now on.',
-      body: z.strictObject({
-        name: line(200).optional(),
-        tokenTtlSeconds: tokenTtlSeconds.optional(),
-        agent: agent.nullable().optional(),
-      }),
+      body: change,
       example: { tokenTtlSeconds: 120 },
       status: 200,
       answer: api,

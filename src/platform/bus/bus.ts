@@ -24,6 +24,14 @@ export interface BusLog {
 const heartbeatMs = 5_000;
 const retryMs = 500;
 
+function call(fn: (payload: string) => void, payload: string, log: BusLog): void {
+  try {
+    fn(payload);
+  } catch (err) {
+    log.warn({ err }, 'a listener of the bus threw');
+  }
+}
+
 /** `sql` is the pool's client: its address and limits are used for one connection of the bus's own, opened when needed. */
 export function createBus(sql: Sql, log: BusLog): Bus {
   const channels = new Map<string, Set<(payload: string) => void>>();
@@ -31,13 +39,6 @@ export function createBus(sql: Sql, log: BusLog): Bus {
   let isLost = false;
   let timer: NodeJS.Timeout | undefined;
 
-  const call = (fn: (payload: string) => void, payload: string): void => {
-    try {
-      fn(payload);
-    } catch (err) {
-      log.warn({ err }, 'a listener of the bus threw');
-    }
-  };
   const schedule = (ms: number): void => {
     clearTimeout(timer);
     if (!isClosing && channels.size > 0) timer = setTimeout(() => void check(), ms).unref();
@@ -45,7 +46,7 @@ export function createBus(sql: Sql, log: BusLog): Bus {
   const client = openDedicated(sql, {
     applicationName: 'writ bus',
     onnotify: (channel, payload) => {
-      for (const fn of channels.get(channel) ?? []) call(fn, payload);
+      for (const fn of channels.get(channel) ?? []) call(fn, payload, log);
     },
     onclose: () => {
       isLost = true;
@@ -70,7 +71,7 @@ export function createBus(sql: Sql, log: BusLog): Bus {
     isLost = false;
     for (const channel of channels.keys()) await client`listen ${client(channel)}`;
     if (isLost) return;
-    for (const listeners of channels.values()) for (const fn of listeners) call(fn, '');
+    for (const listeners of channels.values()) for (const fn of listeners) call(fn, '', log);
   };
 
   return {
