@@ -6,7 +6,6 @@ import {
   activateAgent,
   decommissionAgent,
   expireAgents,
-  latchOwnedBy,
   suspendAgent,
   transferAgent,
 } from '../../src/domain/agents/lifecycle.ts';
@@ -22,16 +21,6 @@ beforeAll(async () => {
 afterAll(() => world.close());
 
 const rounds = Array.from({ length: 8 }, (_, round) => round);
-
-/** As an offboarding does it: lock, then the person, then their agents; `meanwhile` runs before the lock is let go. */
-const offboard = (person: string, meanwhile = async () => {}) =>
-  transaction(world.db, async (tx) => {
-    await lockOwners(tx, [person]);
-    await tx.execute(sql`update people set active = false where id = ${person}::uuid`);
-    const latched = await latchOwnedBy(tx, person);
-    await meanwhile();
-    return latched;
-  });
 
 const ownersInTree = async (root: string) =>
   (await world.sql`select distinct owner_id from agents where path @> array[${root}::uuid]`).map((row) => row.owner_id);
@@ -113,7 +102,7 @@ describe('a leaver', () => {
     const root = await world.agent();
     const children = Array.from({ length: 4 }, () => world.agent({ parent: root.id }));
     const [latched, ...made] = await Promise.all([
-      offboard(root.owner),
+      world.offboard(root.owner),
       ...children.map((child) => child.catch((error: unknown) => error)),
     ]);
     const agents =
@@ -129,7 +118,7 @@ describe('a leaver', () => {
     const root = await world.agent();
     await suspendAgent(world.db, world.act, root.id, 'before');
     let late: Promise<unknown>[] = [];
-    await offboard(root.owner, async () => {
+    await world.offboard(root.owner, async () => {
       late = [
         activateAgent(world.db, world.act, root.id, 'late'),
         world.agent({ parent: root.id }),
@@ -144,7 +133,7 @@ describe('a leaver', () => {
   test.each(rounds)('against a transfer: the tree is latched, or somebody else answers for it (%i)', async () => {
     const [root, heir] = [await world.agent(), await world.person()];
     const child = await world.agent({ parent: root.id });
-    await Promise.all([offboard(root.owner), transferAgent(world.db, world.act, root.id, heir, 'race')]);
+    await Promise.all([world.offboard(root.owner), transferAgent(world.db, world.act, root.id, heir, 'race')]);
     for (const id of [root.id, child.id]) {
       expect(await getAgent(world.db, id)).toMatchObject({ owner: heir, live: true, latches: [] });
     }
@@ -153,7 +142,7 @@ describe('a leaver', () => {
   test.each(rounds)('to whom something is being transferred gets nothing that lives (%i)', async () => {
     const [root, heir] = [await world.agent(), await world.person()];
     const attempt = transferAgent(world.db, world.act, root.id, heir, 'race').catch((error: unknown) => error);
-    const [, outcome] = await Promise.all([offboard(heir), attempt]);
+    const [, outcome] = await Promise.all([world.offboard(heir), attempt]);
     const agent = await getAgent(world.db, root.id);
     if (outcome instanceof Error) expect(agent).toMatchObject({ owner: root.owner, live: true });
     else expect(agent).toMatchObject({ owner: heir, live: false, latches: [{ reason: 'owner_lost' }] });

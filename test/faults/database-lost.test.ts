@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await database.close();
-  await proxy.close();
+  await proxy[Symbol.asyncDispose]();
 });
 
 const ask = async (): Promise<unknown> => await database.db.execute(statement`select ${1}::int as one`);

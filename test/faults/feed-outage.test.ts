@@ -4,11 +4,11 @@ import { revoke } from '../../src/domain/revocation/revoke.ts';
 import { sweep } from '../../src/domain/signals/feed.ts';
 import { connect, type Database, transaction } from '../../src/platform/db/client.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { type DatabaseProxy, startProxy } from '../support/database-proxy.ts';
 import { type ApiCredentials, type FeedNode, openFeed, registerApi, startFeedNode } from '../support/feed.ts';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
 let database: TestDatabase;
-let proxy: TcpProxy;
+let proxy: DatabaseProxy;
 /** Reaches the database whatever becomes of the node's way to it. */
 let direct: Database;
 let node: FeedNode;
@@ -16,13 +16,10 @@ let api: ApiCredentials;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  const url = new URL(database.url);
-  proxy = await startTcpProxy({ host: url.hostname, port: Number(url.port || 5432) });
+  proxy = await startProxy(database.url);
   direct = connect({ url: database.url });
   api = await registerApi(direct.sql);
-  url.hostname = '127.0.0.1';
-  url.port = String(proxy.port);
-  node = await startFeedNode(url.href);
+  node = await startFeedNode(proxy.url);
 });
 afterAll(async () => {
   await node[Symbol.asyncDispose]();
@@ -30,9 +27,13 @@ afterAll(async () => {
   await direct.close();
   await database.drop();
 });
-beforeEach(async () => {
-  proxy.restore();
-});
+beforeEach(restore);
+
+/** What was swallowed cannot be made up for: connections begin anew. */
+async function restore(): Promise<void> {
+  await proxy.turn('pass');
+  proxy.cut('reset');
+}
 
 const revokeIds = (...ids: string[]) =>
   transaction(direct.db, (tx) =>
@@ -43,19 +44,19 @@ const revokeIds = (...ids: string[]) =>
   );
 const join = () => openFeed(node.url, api.authorization);
 
-for (const outage of ['vanish', 'hang'] as const) {
+for (const outage of ['hangUp', 'swallow'] as const) {
   test(`the database is gone (${outage}): no heartbeat, no end; when it is back nothing was skipped`, async () => {
     await using feed = await join();
     const seq = Number((await feed.next('snapshot'))?.data.seq);
     await feed.next('heartbeat');
-    proxy[outage]();
+    await proxy.turn(outage);
     await revokeIds('a');
     const next = feed.next();
     expect(await Promise.race([next, delay(2_500, 'silence')])).toBe('silence');
     expect(node.feed.subscribers()).toBe(1);
 
     await revokeIds('b', 'c');
-    proxy.restore();
+    await restore();
     expect((await next)?.data).toMatchObject({ seq: seq + 1, subject: 'a' });
     expect((await feed.next())?.data).toMatchObject({ seq: seq + 2, subject: 'b' });
     expect((await feed.next())?.data).toMatchObject({ seq: seq + 3, subject: 'c' });
@@ -67,7 +68,7 @@ for (const outage of ['vanish', 'hang'] as const) {
 }
 
 test('the database is gone: a verifier that asks is told to come again, never that its credentials are wrong', async () => {
-  proxy.vanish();
+  await proxy.turn('hangUp');
   const headers = { authorization: api.authorization, 'content-type': 'application/json' };
   const answers = await Promise.all([
     fetch(node.url, { headers }),
@@ -85,11 +86,11 @@ test('entries were swept before this node could read them: its streams end, and 
   const feed = await join();
   const seq = Number((await feed.next('snapshot'))?.data.seq);
   await feed.next('heartbeat');
-  proxy.vanish();
+  await proxy.turn('hangUp');
   await revokeIds('unread');
   await direct.sql`update revocations set expires_at = now() - interval '1 second'`;
   await sweep(direct.db);
-  proxy.restore();
+  await restore();
   while (await feed.next());
   await using resumed = await openFeed(node.url, api.authorization, seq);
   expect(await resumed.next()).toMatchObject({ event: 'snapshot', data: { seq: seq + 1 } });

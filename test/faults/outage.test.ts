@@ -6,24 +6,20 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestDatabase, runAsAdmin, type TestDatabase } from '../support/database.ts';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { type DatabaseProxy, startProxy } from '../support/database-proxy.ts';
 import { askToken, createWorld, exchangeToken, must, postForm, readIntent, type World } from '../support/world.ts';
 import { type Answer, readAnswer, startWrit, type TestWrit } from '../support/writ.ts';
 
 let database: TestDatabase;
-let proxy: TcpProxy;
+let proxy: DatabaseProxy;
 let writ: TestWrit;
 let world: World;
 let token: string;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  const behind = new URL(database.url);
-  proxy = await startTcpProxy({ host: behind.hostname, port: Number(behind.port || 5432) });
-  const through = new URL(database.url);
-  through.hostname = '127.0.0.1';
-  through.port = String(proxy.port);
-  writ = await startWrit({ databaseUrl: through.href });
+  proxy = await startProxy(database.url);
+  writ = await startWrit({ databaseUrl: proxy.url });
   world = await createWorld(writ);
   token = must(await askToken(writ, world.triage, { scope: readIntent })).body.access_token;
 });
@@ -132,13 +128,14 @@ async function expectRecovery(): Promise<void> {
   expect((await writ.admin('POST', '/audit/verify', {})).body).toMatchObject({ ok: true });
 }
 
-describe.each(['vanish', 'hang'] as const)('the database is gone (%s)', (how) => {
+describe.each(['hangUp', 'swallow'] as const)('the database is gone (%s)', (how) => {
   test('every call answers 503 in time, at once and later; then everything recovers', { timeout: 90_000 }, async () => {
-    proxy[how]();
+    await proxy.turn(how);
     await expectOutage([...decisions(), ...lookups(), ...strangers()]);
     await expectProbes(503);
     await expectOutage([...decisions(), ...lookups(), ...strangers()]);
-    proxy.restore();
+    await proxy.turn('pass');
+    proxy.cut('reset');
     await expectRecovery();
   });
 });

@@ -1,24 +1,28 @@
 /** A database with people, a small catalogue, and an administrator who acts: where tests of agents begin. */
-import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { eq } from 'drizzle-orm';
 import { createAgent, type NewAgent } from '../../src/domain/agents/agents.ts';
+import { latchOwnedBy } from '../../src/domain/agents/latches.ts';
 import type { AgentView } from '../../src/domain/agents/views.ts';
-import { type Act, enlist } from '../../src/domain/audit/append.ts';
-import { connect, type Db, type Sql } from '../../src/platform/db/client.ts';
-import { createTestDatabase } from './database.ts';
+import { type Sql, transaction } from '../../src/platform/db/client.ts';
+import { lockOwners } from '../../src/platform/db/locks.ts';
+import { people } from '../../src/platform/db/schema.ts';
+import { type Ground, openGround } from './ground.ts';
 
-export interface AgentWorld {
-  db: Db;
-  sql: Sql;
-  act: Act;
+export interface AgentWorld extends Ground {
   /** Makes a person and returns their id. */
   person(): Promise<string>;
   leave(person: string): Promise<void>;
   comeBack(person: string): Promise<void>;
+  /**
+   * As an offboarding does it: lock, then the person, then their agents, which are returned; `meanwhile` runs before the
+   * lock is let go.
+   */
+  offboard(person: string, meanwhile?: () => Promise<void>): ReturnType<typeof latchOwnedBy>;
   agent(input?: Partial<NewAgent>): Promise<AgentView>;
   /** Kinds of the audit entries about this agent, oldest first. */
   kinds(agent: string): Promise<string[]>;
   epoch(subject: string): Promise<number>;
-  close(): Promise<void>;
 }
 
 /** A public key of the kind that most agents have. */
@@ -29,15 +33,8 @@ export const makeJwk = () => {
 
 /** Intents `tickets.read`, `tickets.update` at an API in production, and `payments.read` at one in staging. */
 export async function openAgentWorld(): Promise<AgentWorld> {
-  const database = await createTestDatabase();
-  const { db, sql, close } = connect({ url: database.url, poolSize: 12 });
-  const act: Act = {
-    node: { id: randomUUID(), macKey: randomBytes(32) },
-    by: { type: 'administrator', id: 'test' },
-    requestId: 'request-1',
-    from: null,
-  };
-  await enlist(db, act.node);
+  const ground = await openGround();
+  const { db, sql, act } = ground;
   const directoryId = randomUUID();
   await sql`insert into directories (id, name, kind) values (${directoryId}, 'corporate', 'okta')`;
   await fillCatalogue(sql);
@@ -47,12 +44,18 @@ export async function openAgentWorld(): Promise<AgentWorld> {
     return id;
   };
   return {
-    db,
-    sql,
-    act,
+    ...ground,
     person,
     leave: async (id) => void (await sql`update people set active = false where id = ${id}`),
     comeBack: async (id) => void (await sql`update people set active = true where id = ${id}`),
+    offboard: (id, meanwhile = async () => {}) =>
+      transaction(db, async (tx) => {
+        await lockOwners(tx, [id]);
+        await tx.update(people).set({ active: false }).where(eq(people.id, id));
+        const latched = await latchOwnedBy(tx, id);
+        await meanwhile();
+        return latched;
+      }),
     agent: async (input = {}) => {
       const place = input.parent === undefined ? { ownerId: input.ownerId ?? (await person()) } : {};
       const environment = input.parent === undefined ? { environment: 'production' } : {};
@@ -64,10 +67,6 @@ export async function openAgentWorld(): Promise<AgentWorld> {
     epoch: async (subject) => {
       const [row] = await sql`select epoch from subjects where id = ${subject}`;
       return Number(row?.epoch ?? 0);
-    },
-    close: async () => {
-      await close();
-      await database.drop();
     },
   };
 }

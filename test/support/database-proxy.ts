@@ -6,13 +6,12 @@ import { createServer, connect as dial, type Server, type Socket } from 'node:ne
  */
 export type Weather = 'pass' | 'refuse' | 'hangUp' | 'swallow';
 
-export interface DatabaseProxy {
+export interface DatabaseProxy extends AsyncDisposable {
   /** The address behind the proxy, seen through it. */
   url: string;
   turn(weather: Weather): Promise<void>;
   /** Breaks all open connections: with a reset, or an orderly end. */
   cut(how: 'reset' | 'end'): void;
-  close(): Promise<void>;
 }
 
 /** A TCP proxy in front of the database that `target` names. */
@@ -39,11 +38,11 @@ export async function startProxy(target: string): Promise<DatabaseProxy> {
     server.on('close', end).on('data', (chunk) => weather !== 'swallow' && client.write(chunk));
   };
   const cut = (how: 'reset' | 'end'): void => {
-    for (const [client, server] of pairs) {
+    for (const client of clients) {
       if (how === 'reset') client.resetAndDestroy();
       else client.end();
-      server.destroy();
     }
+    for (const [, server] of pairs) server.destroy();
   };
   const listen = async (port: number): Promise<Server> =>
     await new Promise((resolve, reject) => {
@@ -71,6 +70,6 @@ export async function startProxy(target: string): Promise<DatabaseProxy> {
       server ??= await listen(port);
     },
     cut,
-    close: stop,
+    [Symbol.asyncDispose]: stop,
   };
 }

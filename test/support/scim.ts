@@ -1,14 +1,14 @@
 /** The SCIM edge on a fresh database, spoken to over HTTP requests by one or more directories. */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import { pino } from 'pino';
 import { createAgent } from '../../src/domain/agents/agents.ts';
-import { type Act, enlist } from '../../src/domain/audit/append.ts';
+import type { Act } from '../../src/domain/audit/append.ts';
 import { createDirectory } from '../../src/domain/people/directories.ts';
 import { createScim } from '../../src/edges/scim/scim.ts';
-import { connect, type Db, type Sql } from '../../src/platform/db/client.ts';
+import type { Db } from '../../src/platform/db/client.ts';
 import type { DirectoryKind } from '../../src/platform/db/schema.ts';
-import { createTestDatabase } from './database.ts';
+import { type Ground, openGround } from './ground.ts';
 import type { IdpRequest } from './idp.ts';
 
 export interface ScimAnswer {
@@ -33,17 +33,12 @@ export interface ScimDirectory {
   user(userName?: string, more?: Record<string, unknown>): Promise<string>;
 }
 
-export interface ScimWorld {
-  db: Db;
-  sql: Sql;
-  act: Act;
+export interface ScimWorld extends Ground {
   app: Hono;
-  url: string;
   directory(kind?: DirectoryKind): Promise<ScimDirectory>;
   /** An agent of this person. */
   agentOf(person: string): Promise<string>;
   kinds(person: string): Promise<string[]>;
-  close(): Promise<void>;
 }
 
 export const issuer = 'http://writ.test';
@@ -51,22 +46,12 @@ export const issuer = 'http://writ.test';
 export const idIn = (answer: ScimAnswer): string => String(answer.body?.id);
 
 export async function openScimWorld(): Promise<ScimWorld> {
-  const database = await createTestDatabase();
-  const { db, sql, close } = connect({ url: database.url, poolSize: 12 });
-  const act: Act = {
-    node: { id: randomUUID(), macKey: randomBytes(32) },
-    by: { type: 'administrator', id: 'test' },
-    requestId: 'request-1',
-    from: null,
-  };
-  await enlist(db, act.node);
+  const ground = await openGround();
+  const { db, sql, act } = ground;
   const app = mountScim(db, act);
   return {
-    db,
-    sql,
-    act,
+    ...ground,
     app,
-    url: database.url,
     directory: (kind = 'generic') => connectDirectory(db, act, app, kind),
     agentOf: async (ownerId) => {
       const input = {
@@ -80,10 +65,6 @@ export async function openScimWorld(): Promise<ScimWorld> {
     },
     kinds: async (person) =>
       (await sql`select kind from audit_entries where person_id = ${person} order by counter`).map(({ kind }) => kind),
-    close: async () => {
-      await close();
-      await database.drop();
-    },
   };
 }
 

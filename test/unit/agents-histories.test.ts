@@ -2,16 +2,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { changeAgent } from '../../src/domain/agents/agents.ts';
-import {
-  activateAgent,
-  decommissionAgent,
-  latchOwnedBy,
-  suspendAgent,
-  transferAgent,
-} from '../../src/domain/agents/lifecycle.ts';
+import { activateAgent, decommissionAgent, suspendAgent, transferAgent } from '../../src/domain/agents/lifecycle.ts';
 import { WritError } from '../../src/errors.ts';
-import { transaction } from '../../src/platform/db/client.ts';
-import { lockOwners } from '../../src/platform/db/locks.ts';
 import { type AgentWorld, openAgentWorld } from '../support/agents.ts';
 
 let world: AgentWorld;
@@ -64,13 +56,7 @@ async function take({ people, agents }: History, [act, a, p]: Step): Promise<voi
   const agent = agents[a % Math.max(agents.length, 1)];
   if (act === 'root') return void agents.push((await world.agent({ ownerId: person })).id);
   if (act === 'return') return world.comeBack(person);
-  if (act === 'leave') {
-    return transaction(db, async (tx) => {
-      await lockOwners(tx, [person]);
-      await world.leave(person);
-      await latchOwnedBy(tx, person);
-    });
-  }
+  if (act === 'leave') return void (await world.offboard(person));
   if (agent === undefined) return;
   if (act === 'child') agents.push((await world.agent({ parent: agent })).id);
   if (act === 'suspend') await suspendAgent(db, who, agent, 'test');

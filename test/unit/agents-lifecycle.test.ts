@@ -6,12 +6,9 @@ import {
   activateAgent,
   decommissionAgent,
   expireAgents,
-  latchOwnedBy,
   suspendAgent,
   transferAgent,
 } from '../../src/domain/agents/lifecycle.ts';
-import { transaction } from '../../src/platform/db/client.ts';
-import { lockOwners } from '../../src/platform/db/locks.ts';
 import { secretMatches } from '../../src/platform/keys/secret.ts';
 import { type AgentWorld, makeJwk, openAgentWorld } from '../support/agents.ts';
 
@@ -27,13 +24,6 @@ const versionOf = async (id: string) => (await findClient(world.db, id))?.versio
 /** Lets the expiry pass without waiting for it. */
 const passExpiry = (id: string) =>
   world.sql`update agents set expires_at = clock_timestamp() - interval '1 second' where id = ${id}`;
-const offboard = (person: string) =>
-  transaction(world.db, async (tx) => {
-    await lockOwners(tx, [person]);
-    await world.leave(person);
-    return latchOwnedBy(tx, person);
-  });
-
 describe('creating', () => {
   test('a root agent shows what was given, and its secret once', async () => {
     const ownerId = await world.person();
@@ -236,8 +226,8 @@ describe('a leaver', () => {
       { id: root.id, name: 'a' },
       { id: child.id, name: 'b' },
     ];
-    expect(await offboard(ownerId)).toEqual(latched);
-    expect(await offboard(ownerId)).toEqual(latched);
+    expect(await world.offboard(ownerId)).toEqual(latched);
+    expect(await world.offboard(ownerId)).toEqual(latched);
     const attempt = activateAgent(world.db, world.act, root.id, 'test');
     await expect(attempt).rejects.toMatchObject(refused('conflict', 'transfer'));
     await world.comeBack(ownerId);
@@ -256,7 +246,7 @@ describe('a leaver', () => {
     const child = await world.agent({ parent: root.id });
     const held = await world.agent({ parent: child.id });
     await suspendAgent(world.db, world.act, held.id, 'test');
-    await offboard(leaver);
+    await world.offboard(leaver);
     const attempt = transferAgent(world.db, world.act, child.id, heir, 'test');
     await expect(attempt).rejects.toMatchObject(refused('conflict', root.id));
     const moved = await transferAgent(world.db, world.act, root.id, heir, 'takes over');
