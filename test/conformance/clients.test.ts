@@ -120,16 +120,18 @@ describe('RFC 8414, RFC 6749 §4.4: oauth4webapi', () => {
     return oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm, ...insecure }));
   };
 
+  const getToken = async (as: oauth.AuthorizationServer, id: string, by: oauth.ClientAuth): Promise<string> => {
+    const client = { client_id: id };
+    const response = await oauth.clientCredentialsGrantRequest(as, client, by, request, insecure);
+    return (await oauth.processClientCredentialsResponse(as, client, response)).access_token;
+  };
+
   test('discovery, client credentials, exchange, introspection, revocation', async () => {
     const as = await discover('oauth2');
     expect(await discover('oidc')).toEqual(as);
     const client: oauth.Client = { client_id: agentId };
     const authentication = oauth.PrivateKeyJwt(keyOf('Ed25519'));
-    const { access_token: token } = await oauth.processClientCredentialsResponse(
-      as,
-      client,
-      await oauth.clientCredentialsGrantRequest(as, client, authentication, request, insecure),
-    );
+    const token = await getToken(as, agentId, authentication);
     const exchange = { subject_token: token, subject_token_type: accessTokenType, scope: readIntent };
     const narrow = await oauth.processGenericTokenEndpointResponse(
       as,
@@ -150,15 +152,7 @@ describe('RFC 8414, RFC 6749 §4.4: oauth4webapi', () => {
 
   test('RFC 9068 §4: as a resource server, it takes the token for what it is', async () => {
     const as = await discover('oauth2');
-    const client: oauth.Client = { client_id: secret.id };
-    const response = await oauth.clientCredentialsGrantRequest(
-      as,
-      client,
-      oauth.ClientSecretBasic(secret.secret),
-      request,
-      insecure,
-    );
-    const { access_token: token } = await oauth.processClientCredentialsResponse(as, client, response);
+    const token = await getToken(as, secret.id, oauth.ClientSecretBasic(secret.secret));
     const call = new Request(`${crm}/tickets`, { headers: { authorization: `Bearer ${token}` } });
     const claims = await oauth.validateJwtAccessToken(as, call, crm, insecure);
     expect(claims).toMatchObject({ sub: secret.id, client_id: secret.id, human_owner_id: world.alice });
@@ -169,15 +163,7 @@ describe('RFC 8414, RFC 6749 §4.4: oauth4webapi', () => {
 
   test('RFC 7662: the API introspects with its feed credentials', async () => {
     const as = await discover('oauth2');
-    const client: oauth.Client = { client_id: secret.id };
-    const response = await oauth.clientCredentialsGrantRequest(
-      as,
-      client,
-      oauth.ClientSecretPost(secret.secret),
-      request,
-      insecure,
-    );
-    const { access_token: token } = await oauth.processClientCredentialsResponse(as, client, response);
+    const token = await getToken(as, secret.id, oauth.ClientSecretPost(secret.secret));
     const { clientId, clientSecret } = world.api.feedCredentials;
     const api: oauth.Client = { client_id: clientId };
     const answer = await oauth.introspectionRequest(as, api, oauth.ClientSecretBasic(clientSecret), token, insecure);
