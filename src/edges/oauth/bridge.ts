@@ -16,7 +16,7 @@ import { findCredentialProblem } from './credentials.ts';
 import { formValue, type RequestState } from './state.ts';
 
 /** Under the 10 seconds within which every call is answered. */
-const deadlineMs = 9_000;
+export const deadlineMs = 9_000;
 const retryAfterSeconds = 2;
 /** Of a client id that nobody has proven. */
 const maxClaimedLength = 128;
@@ -40,16 +40,20 @@ export function stateOf(ctx: unknown): RequestState {
 const isUnavailable = (error: unknown): boolean =>
   isOutage(error) || (error instanceof WritError && error.code === 'unavailable');
 
+export interface FailureAnswer {
+  status: 500 | 503;
+  headers: Record<string, string>;
+  body: object;
+}
+
 /** An outage is a 503 that says when to come back; any other fault a 500 that says nothing. */
-function answerFailure(ctx: KoaContextWithOIDC, error: unknown): void {
-  if (isUnavailable(error)) {
-    ctx.status = 503;
-    ctx.set('Retry-After', String(retryAfterSeconds));
-    ctx.body = { error: 'temporarily_unavailable', error_description: 'Writ cannot answer now; nothing was decided' };
-  } else {
-    ctx.status = 500;
-    ctx.body = { error: 'server_error', error_description: 'the request could not be completed' };
+export function toFailure(error: unknown): FailureAnswer {
+  if (!isUnavailable(error)) {
+    const body = { error: 'server_error', error_description: 'the request could not be completed' };
+    return { status: 500, headers: {}, body };
   }
+  const body = { error: 'temporarily_unavailable', error_description: 'Writ cannot answer now; nothing was decided' };
+  return { status: 503, headers: { 'Retry-After': String(retryAfterSeconds) }, body };
 }
 
 function refuse(ctx: KoaContextWithOIDC, state: RequestState, realm: string, error: errors.OIDCProviderError): void {
@@ -124,6 +128,13 @@ async function complete(parts: BridgeParts, ctx: KoaContextWithOIDC, state: Requ
 const isForm = (ctx: KoaContextWithOIDC): boolean =>
   /^(application\/x-www-form-urlencoded)?$/.test(ctx.get('content-type'));
 
+/** What every answer carries. */
+export const headersOf = ({ act }: RequestState): Record<string, string> => ({
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Request-ID': act.requestId,
+});
+
 /** Installs the work around the engine's own. */
 export function surround(engine: Provider, parts: BridgeParts): void {
   engine.use(async (context, next) => {
@@ -138,9 +149,12 @@ export function surround(engine: Provider, parts: BridgeParts): void {
       });
     } catch (error) {
       parts.report(error, state.act.requestId);
-      answerFailure(ctx, error);
+      const failure = toFailure(error);
+      ctx.status = failure.status;
+      ctx.set(failure.headers);
+      ctx.body = failure.body;
     }
-    ctx.set({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff', 'X-Request-ID': state.act.requestId });
+    ctx.set(headersOf(state));
   });
 }
 

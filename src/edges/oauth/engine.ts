@@ -6,19 +6,16 @@
  * endpoint's URL lets a hostile server replay what it collected), its life is capped, its `jti` is used up by one atomic
  * statement, and secrets are compared with hashes.
  */
-import { createHash, generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { type Adapter, type Configuration, errors, type KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { WritError } from '../../errors.ts';
 import { secretMatches } from '../../platform/keys/secret.ts';
 import { grantTypes } from '../../protocol.ts';
+import { assertionLifeSeconds, clockToleranceSeconds, toAssertion } from './assertion.ts';
 import type { Caller, RequestState } from './state.ts';
 
 export const assertionAlgorithms = ['ES256', 'Ed25519', 'EdDSA', 'RS256', 'PS256'] as const;
 export const authenticationMethods = ['private_key_jwt', 'client_secret_basic', 'client_secret_post'] as const;
-
-/** Longest life of a client assertion, and how far its clock may be off, in seconds. */
-const assertionLifeSeconds = 300;
-const clockToleranceSeconds = 10;
 
 export interface EngineParts {
   issuer: string;
@@ -143,10 +140,7 @@ function tighten(provider: Provider, parts: EngineParts): void {
   // Noted here, used up in the transaction of the answer: one statement, which also decides between two at once.
   Object.assign(provider.ReplayDetection, {
     unique: async (iss: string, jti: string, exp: number): Promise<boolean> => {
-      const id = createHash('sha256')
-        .update(JSON.stringify([iss, jti]))
-        .digest();
-      parts.stateOf(Provider.ctx).assertion = { id, expiresAt: new Date(exp * 1000) };
+      parts.stateOf(Provider.ctx).assertion = toAssertion(iss, jti, exp);
       return true;
     },
   });

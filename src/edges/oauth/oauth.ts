@@ -10,10 +10,13 @@ import type { Issuer } from '../../domain/tokens/issue.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { parseForm, readBody } from '../../platform/http/body.ts';
-import { type BridgeParts, runEngine, stateOf, surround } from './bridge.ts';
+import { withDeadline } from '../../platform/http/deadline.ts';
+import { type BridgeParts, deadlineMs, headersOf, runEngine, stateOf, surround, toFailure } from './bridge.ts';
+import { createCallers } from './callers.ts';
 import { createEngine } from './engine.ts';
 import { isReason, renderHelp } from './help-page.ts';
 import { toMetadata } from './metadata.ts';
+import { answerPlainRequest, type ShortPath } from './short-path.ts';
 import type { Caller, RequestState } from './state.ts';
 import { answerTokenRequest, type TokenEndpoint } from './token.ts';
 
@@ -28,7 +31,8 @@ export interface OAuthParts {
 
 /** Longest form: an assertion, a subject token and details, with room. The engine reads no more. */
 const maxFormBytes = 56 * 1024;
-const endpoints = ['/oauth/token', '/oauth/introspect', '/oauth/revoke'];
+const tokenPath = '/oauth/token';
+const endpoints = [tokenPath, '/oauth/introspect', '/oauth/revoke'];
 /** What the engine is given to look for in its own, empty storage. */
 const formType = 'application/x-www-form-urlencoded';
 const placeholder = 'held-by-writ';
@@ -69,20 +73,50 @@ function errorOf(c: Context, error: WritError): Response {
   return c.json({ error: 'invalid_request', error_description: error.detail }, status, { 'Cache-Control': 'no-store' });
 }
 
+/** The answer of the short path, or of its failure; `undefined`: it is for the engine. */
+async function answerShortly(
+  short: ShortPath,
+  { report }: OAuthParts,
+  c: Context,
+  state: RequestState,
+): Promise<Response | undefined> {
+  const write = (status: 200 | 400 | 401 | 500 | 503, body: object, headers = {}): Response =>
+    c.body(JSON.stringify(body), status, {
+      'Content-Type': 'application/json; charset=utf-8',
+      ...headersOf(state),
+      ...headers,
+    });
+  try {
+    const answer = await withDeadline(deadlineMs, () =>
+      answerPlainRequest(short, state, c.req.header('authorization')),
+    );
+    return answer === undefined ? undefined : write(answer.status, answer.body);
+  } catch (error) {
+    report(error, state.act.requestId);
+    const { status, body, headers } = toFailure(error);
+    return write(status, body, headers);
+  }
+}
+
 export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }> {
   const { db, issuer } = parts;
-  const endpoint: TokenEndpoint = { issuer, loadAgent: (id) => findCaller(db, id), observe: parts.observe };
+  const endpoint: TokenEndpoint = { issuer, observe: parts.observe };
+  const load = (clientId: string) => findCaller(db, clientId);
   const engine = createEngine({
     issuer: issuer.issuer,
     now: issuer.now,
     stateOf,
-    findCaller: (clientId) => findCaller(db, clientId),
-    answerToken: (ctx, state) => answerTokenRequest(endpoint, ctx, state),
+    findCaller: load,
+    answerToken: async (ctx, state) => {
+      Object.assign(ctx, await answerTokenRequest(endpoint, state, String(ctx.oidc.params?.grant_type), load));
+    },
   });
   surround(engine, {
     reader: { db, keyring: issuer.keyring, issuer: issuer.issuer, now: issuer.now },
     report: parts.report,
   });
+
+  const short: ShortPath = { endpoint, callers: createCallers(load) };
 
   const app = new Hono<{ Bindings: HttpBindings }>();
   for (const path of endpoints) {
@@ -96,7 +130,13 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
           id: form.find(([name]) => name === 'client_id')?.[1].slice(0, 128) ?? 'unauthenticated',
         } as const;
         const state: RequestState = { act: parts.actOf(c, by), form };
-        await runEngine(engine, c, path === '/oauth/token' ? bytes : hideToken(bytes, form), state);
+        if (path !== tokenPath) {
+          await runEngine(engine, c, hideToken(bytes, form), state);
+          return RESPONSE_ALREADY_SENT;
+        }
+        const answer = await answerShortly(short, parts, c, state);
+        if (answer !== undefined) return answer;
+        await runEngine(engine, c, bytes, state);
         return RESPONSE_ALREADY_SENT;
       } catch (error) {
         if (error instanceof WritError && error.code !== 'unavailable') return errorOf(c, error);

@@ -1,8 +1,7 @@
 /**
- * The grants of the token endpoint, called by the engine once it has authenticated the client: RFC 6749 §4.4 (client
- * credentials) and RFC 8693 (token exchange). They read parameters and write answers; the domain decides.
+ * The grants of the token endpoint, once the client is authenticated: RFC 6749 §4.4 (client credentials) and RFC 8693
+ * (token exchange). They read parameters and word answers; the domain decides.
  */
-import type { KoaContextWithOIDC } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { trustOf } from '../../domain/policy/trust.ts';
 import { type Issuer, issueToken, type Requester, type TokenRequest } from '../../domain/tokens/issue.ts';
@@ -12,8 +11,6 @@ import { type Caller, formValue, formValues, type RequestState } from './state.t
 
 export interface TokenEndpoint {
   issuer: Issuer;
-  /** Reads an agent again; `null`: there is none of this id. */
-  loadAgent(id: string): Promise<Caller | null>;
   /** Counts what happened, for metrics. */
   observe(outcome: 'issued' | 'exchanged' | 'refused', reason?: string): void;
 }
@@ -55,12 +52,7 @@ function readSubject(state: RequestState): Pick<TokenRequest, 'subjectToken' | '
   return { subjectToken, ...(actorToken === undefined ? {} : { actorToken }) };
 }
 
-function readRequest(
-  endpoint: TokenEndpoint,
-  state: RequestState,
-  requester: Requester,
-  exchange: boolean,
-): TokenRequest {
+function readRequest(state: RequestState, requester: Requester, exchange: boolean, loadAgent: LoadAgent): TokenRequest {
   if (state.form.filter(([name]) => name === 'scope').length > 1) {
     throw new errors.InvalidRequest("'scope' parameter must not be provided twice");
   }
@@ -69,7 +61,7 @@ function readRequest(
   return {
     requester,
     reload: async () => {
-      const again = await endpoint.loadAgent(requester.id);
+      const again = await loadAgent(requester.id);
       // What authenticated the request may be what was just taken away from the agent.
       if (credentialOf(again) !== credentialOf(state.caller)) {
         throw new errors.InvalidClientAuth('the credential of the agent was changed meanwhile');
@@ -86,33 +78,43 @@ function readRequest(
   };
 }
 
-/** Answers an authenticated token request by writing `ctx.body`; throws the engine's errors for malformed ones. */
+/** Reads an agent again; `null`: there is none of this id. */
+export type LoadAgent = (id: string) => Promise<Caller | null>;
+
+/** Status and body of an answer. */
+export interface TokenAnswerBody {
+  status: 200 | 400 | 401;
+  body: object;
+}
+
+const used = new errors.InvalidClientAuth('client assertion was used before');
+
+/** Answers an authenticated token request. @throws the engine's errors for malformed ones, before anything is written. */
 export async function answerTokenRequest(
   endpoint: TokenEndpoint,
-  ctx: KoaContextWithOIDC,
   state: RequestState,
-): Promise<void> {
+  grantType: string,
+  loadAgent: LoadAgent,
+): Promise<TokenAnswerBody> {
   const requester = toRequester(state.caller);
   if (requester === null) throw new errors.UnauthorizedClient('these credentials are for the feed and introspection');
-  const exchange = ctx.oidc.params?.grant_type === grantTypes.tokenExchange;
-  const request = readRequest(endpoint, state, requester, exchange);
+  const exchange = grantType === grantTypes.tokenExchange;
+  const request = readRequest(state, requester, exchange, loadAgent);
   state.act = { ...state.act, by: { type: 'agent', id: requester.id } };
   const answer = await issueToken(endpoint.issuer, state.act, request);
   delete state.assertion;
   state.recorded = true;
   if (answer.state === 'replayed') {
     endpoint.observe('refused', 'assertion_replayed');
-    throw new errors.InvalidClientAuth('client assertion was used before');
+    return { status: 401, body: { error: used.error, error_description: used.error_description } };
   }
   if (answer.state === 'refused') {
     endpoint.observe('refused', answer.refusal.reason);
-    ctx.status = 400;
-    ctx.body = toRefusalBody(answer.refusal, endpoint.issuer.issuer);
-    return;
+    return { status: 400, body: toRefusalBody(answer.refusal, endpoint.issuer.issuer) };
   }
   const { token, claims } = answer;
   endpoint.observe(exchange ? 'exchanged' : 'issued');
-  ctx.body = {
+  const body = {
     access_token: token,
     ...(exchange ? { issued_token_type: accessTokenType } : {}),
     token_type: 'Bearer',
@@ -120,4 +122,5 @@ export async function answerTokenRequest(
     ...(claims.scope === undefined ? {} : { scope: claims.scope }),
     authorization_details: claims.authorization_details,
   };
+  return { status: 200, body };
 }
