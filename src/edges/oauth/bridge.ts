@@ -154,6 +154,8 @@ export function surround(engine: Provider, parts: BridgeParts): void {
       ctx.set(failure.headers);
       ctx.body = failure.body;
     }
+    // The engine opens its endpoints to every web page. Agents are no web pages, and neither way invites them.
+    for (const name of ['Vary', 'Access-Control-Allow-Origin', 'Access-Control-Expose-Headers']) ctx.remove(name);
     ctx.set(headersOf(state));
   });
 }
