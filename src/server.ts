@@ -28,6 +28,7 @@ import { startEmbedded } from './platform/db/embedded.ts';
 import { migrate } from './platform/db/migrate.ts';
 import { createLogger, type Logger } from './platform/http/log.ts';
 import { createOperations, type Operations } from './platform/http/operations.ts';
+import { createLimits } from './platform/http/rate-limit.ts';
 import { recur } from './platform/http/recurring.ts';
 import { remoteAddressOf } from './platform/http/remote-address.ts';
 import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
@@ -132,8 +133,10 @@ interface Edges {
   operations: Operations;
 }
 
-function createEdges({ metricsToken }: Config, ground: Ground): Edges {
+function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
   const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, queue } = ground;
+  const limits = createLimits(rates, () => performance.now());
+  const { noteFailure } = limits;
   return {
     oauth: createOAuth({
       db,
@@ -143,14 +146,16 @@ function createEdges({ metricsToken }: Config, ground: Ground): Edges {
         if (outcome === 'refused') metrics.refusals.inc({ reason: reason ?? 'unknown' });
         else metrics.tokensIssued.inc({ grant: outcome === 'issued' ? 'client_credentials' : 'token_exchange' });
       },
+      limits,
       report: (err, requestId) => log.error({ err, requestId }, 'a request could not be answered'),
     }),
-    scim: createScim({ db, node, now, issuer, log }),
-    admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress: remoteAddressOf }),
+    scim: createScim({ db, node, now, issuer, log, limits }),
+    admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress: remoteAddressOf, noteFailure }),
     feed: createFeed({
       db,
       bus,
       log,
+      noteFailure,
       authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
       latestCheckpoint: async () => (await latestCheckpoint(db))?.jws ?? null,
     }),

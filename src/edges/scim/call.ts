@@ -6,6 +6,7 @@ import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
+import type { Limits } from '../../platform/http/rate-limit.ts';
 import { ScimRefusal, StaleVersion } from './errors.ts';
 import type { Resource } from './resource.ts';
 import { etagOf } from './wire.ts';
@@ -16,6 +17,7 @@ export interface ScimDeps {
   now: () => Date;
   issuer: string;
   log: Logger;
+  limits: Limits;
 }
 
 export interface Variables {
@@ -78,7 +80,7 @@ function requireJson(c: ScimContext): void {
 }
 
 /** `undefined`: no JSON by any reading. */
-function parseLeniently(bytes: Uint8Array): unknown {
+export function parseLeniently(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes));
   } catch {

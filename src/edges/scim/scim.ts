@@ -18,6 +18,7 @@ import { answer, baseOf, queryOf, type ScimContext, type ScimDeps, scimType, typ
 import { resourceTypes, schemas, serviceProviderConfig } from './discovery.ts';
 import { failureBody, type ScimFailure, toFailure } from './errors.ts';
 import * as groups from './groups.ts';
+import { holdBack } from './hold-back.ts';
 import { listResponse } from './list.ts';
 import type { Resource } from './resource.ts';
 import * as users from './users.ts';
@@ -30,6 +31,7 @@ export function createScim(deps: ScimDeps): Hono<{ Variables: Variables }> {
   scim.onError((error, c) => refuse(deps, c, error));
   scim.use('*', async (c, next) => {
     await authenticate(deps, c);
+    await holdBack(deps, c);
     await next();
     const receipt = c.get('offboarding');
     // Only what was answered well proves anything.
@@ -158,14 +160,25 @@ function fail(c: ScimContext, failure: ScimFailure): Response {
 }
 
 async function refuse(deps: ScimDeps, c: ScimContext, error: unknown): Promise<Response> {
-  const failure = toFailure(error);
+  const failure = toFailure(limitStranger(deps, c, error));
   const { requestId } = c.get('act');
   if (failure.status >= 500) deps.log.error({ err: error, requestId, method: c.req.method }, 'a SCIM request failed');
-  else await recordRefusal(deps, c, failure);
+  else if (failure.status !== 429) await recordRefusal(deps, c, failure);
   if (failure.status === 401 && c.req.header('authorization') !== undefined) {
     failure.headers = { 'WWW-Authenticate': 'Bearer realm="Writ SCIM", error="invalid_token"' };
   }
   return fail(c, failure);
+}
+
+/** Nobody without a directory's token fills the log: past the limit a refusal says no more than that. */
+function limitStranger(deps: ScimDeps, c: ScimContext, error: unknown): unknown {
+  if (!(error instanceof WritError) || error.code !== 'unauthenticated') return error;
+  try {
+    deps.limits.noteFailure(remoteAddressOf(c));
+    return error;
+  } catch (limited) {
+    return limited;
+  }
 }
 
 /**

@@ -18,10 +18,12 @@ import { acknowledge, readFeed, snapshot } from '../../domain/signals/feed.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
+import { remoteAddressOf } from '../../platform/http/remote-address.ts';
 import { parseBasic } from './basic.ts';
 import { encodeEvent, encodeRevocation } from './frames.ts';
 import { toProblem } from './problem.ts';
 import { type FeedReaderOptions, startReader } from './reader.ts';
+import { shareReads } from './shared-reads.ts';
 import { createEventStream, type EventStream } from './stream.ts';
 
 export interface FeedOptions {
@@ -32,6 +34,8 @@ export interface FeedOptions {
   /** The newest signed checkpoint of the audit log (compact JWS). */
   latestCheckpoint: (db: Db) => Promise<string | null>;
   log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  /** Counts a caller without good credentials; throws when it is one too many. */
+  noteFailure: (address: string | null) => void;
   /** Heartbeats come at least this often; 1000 at most, and by default. */
   heartbeatMs?: number;
   /** The feed is read at least this often, notified or not; 250 by default. */
@@ -66,6 +70,8 @@ const acknowledgement = z.strictObject({ seq: z.int().min(0), verifier: z.string
 
 export function createFeed(options: FeedOptions): Feed {
   const streams: Streams = new Map();
+  // What a node that was restarted is asked by all its verifiers at once: one read and one encoding serve them.
+  const collect = shareReads((after: number | undefined) => collectMissed(options, after));
   const reader = startReader({
     ...options,
     pollMs: options.pollMs ?? 250,
@@ -104,7 +110,7 @@ export function createFeed(options: FeedOptions): Feed {
     if (c.req.method !== 'GET') return refuseMethod('GET');
     const api = await authenticate(options, c);
     if (!(await isReading())) throw new WritError('unavailable', 'the feed is not being read');
-    return await openStream(options, streams, api.id, c);
+    return await openStream({ ...options, collect, streams }, api.id, c);
   });
   app.post('/ack', async (c) => await receiveAcknowledgement(options, c));
   app.all('/', () => refuseMethod('GET'));
@@ -125,11 +131,17 @@ export function createFeed(options: FeedOptions): Feed {
 async function authenticate(options: FeedOptions, c: FeedContext): Promise<{ id: string }> {
   const credentials = parseBasic(c.req.header('authorization'));
   const api = credentials && (await options.authenticateApi(credentials.clientId, credentials.secret));
-  if (!api) throw new WritError('unauthenticated', 'no feed credentials of an API');
-  return api;
+  if (api) return api;
+  options.noteFailure(remoteAddressOf(c));
+  throw new WritError('unauthenticated', 'no feed credentials of an API');
 }
 
-async function openStream(options: FeedOptions, streams: Streams, apiId: string, c: FeedContext): Promise<Response> {
+interface Joining extends FeedOptions {
+  streams: Streams;
+  collect(after: number | undefined): Promise<Missed>;
+}
+
+async function openStream({ streams, collect, ...options }: Joining, apiId: string, c: FeedContext): Promise<Response> {
   const own = [...streams.values()].filter((id) => id === apiId).length;
   if (streams.size >= streamsAtMost || own >= streamsAtMostPerApi) {
     throw new WritError('unavailable', 'too many streams');
@@ -146,7 +158,7 @@ async function openStream(options: FeedOptions, streams: Streams, apiId: string,
   streams.set(stream, apiId);
   signal.addEventListener('abort', stream.end);
   try {
-    const { frames, seq } = await collectMissed(options, parseLastEventId(c.req.header('last-event-id')));
+    const { frames, seq } = await collect(parseLastEventId(c.req.header('last-event-id')));
     stream.start(frames, seq);
   } catch (error) {
     stream.end();
@@ -158,11 +170,13 @@ async function openStream(options: FeedOptions, streams: Streams, apiId: string,
   });
 }
 
+interface Missed {
+  frames: Uint8Array[];
+  seq: number;
+}
+
 /** The events up to now for a verifier that knows everything up to `after`, or nothing (`undefined`). */
-async function collectMissed(
-  { db, latestCheckpoint }: FeedOptions,
-  after: number | undefined,
-): Promise<{ frames: Uint8Array[]; seq: number }> {
+async function collectMissed({ db, latestCheckpoint }: FeedOptions, after: number | undefined): Promise<Missed> {
   const checkpoint = await latestCheckpoint(db);
   const frames: Uint8Array[] = [];
   for (let seq = after; seq !== undefined; ) {
