@@ -22,6 +22,8 @@ export interface LeaverRequest {
   /** How the directory said it: `PATCH`, `PUT`, `DELETE`. */
   method: string;
   requestedAt: Date;
+  /** Told how many agents stop, before the commit, so more than once if the transaction is tried again. */
+  observe?(agents: number): void;
 }
 
 /** Tokens that had not expired by themselves: those of the owner's agents, and those that depend on the owner by exchange. */
@@ -68,6 +70,7 @@ export async function offboard(tx: Tx, act: Act, person: Leaver, request: Leaver
     })
     .returning({ id: offboardings.id });
   if (receipt === undefined) throw new Error('the receipt was not written');
+  request.observe?.(agents.length);
   return receipt;
 }
 

@@ -96,7 +96,8 @@ async function settle(db: Db, batch: readonly Candidate[], wait: boolean): Promi
   return outcome;
 }
 
-export function createCommitQueue(db: Db): CommitQueue {
+/** `observe` is told the size of each batch that was settled. */
+export function createCommitQueue(db: Db, observe?: (size: number) => void): CommitQueue {
   const queued: Entry[] = [];
   let flying = false;
   let lanes = 0;
@@ -118,6 +119,7 @@ export function createCommitQueue(db: Db): CommitQueue {
         batch.map((entry) => entry.candidate),
         wait,
       );
+      observe?.(settled.filter((one) => one !== undefined && one.state !== 'stale').length);
       const someStale = settled.some((one) => one?.state === 'stale');
       for (const [index, entry] of batch.entries()) {
         const one = settled[index];

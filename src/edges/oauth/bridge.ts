@@ -24,6 +24,8 @@ const maxClaimedLength = 128;
 
 export interface BridgeParts {
   reader: TokenReader;
+  /** Counts a refusal before any decision, for metrics. */
+  observe(outcome: 'refused', reason: string): void;
   /** Counts a caller without a good credential; throws when it is one too many. */
   noteFailure(address: string | null): void;
   /** Faults go to the log with their cause; callers see none of it. */
@@ -75,6 +77,7 @@ function refuse(ctx: KoaContextWithOIDC, state: RequestState, realm: string, err
 /** A refusal before any decision: a bad request, or a client that did not prove itself. */
 async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
   const { error, error_description: description } = (ctx.body ?? {}) as Record<string, unknown>;
+  parts.observe('refused', String(error));
   const claimed = formValue(state, 'client_id');
   const caller = state.caller;
   await transaction(parts.reader.db, async (tx) => {

@@ -120,6 +120,7 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
   });
   surround(engine, {
     reader: { db, keyring: issuer.keyring, issuer: issuer.issuer, now: issuer.now },
+    observe: parts.observe,
     noteFailure: parts.limits.noteFailure,
     report: parts.report,
   });

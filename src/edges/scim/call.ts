@@ -17,6 +17,8 @@ export interface ScimDeps {
   now: () => Date;
   issuer: string;
   log: Logger;
+  /** Told of each departure once its answer was sent. */
+  observe?(departure: { agents: number; seconds: number }): void;
   limits: Limits;
 }
 
@@ -29,6 +31,8 @@ export interface Variables {
   requestedAt: Date;
   /** The receipt that this answer is the proof of. */
   offboarding: string | null;
+  /** By this request; `null`: it was none, or repeats one. */
+  agentsStopped: number | null;
 }
 
 export type ScimContext = Context<{ Variables: Variables }>;

@@ -35,7 +35,7 @@ export function createScim(deps: ScimDeps): Hono<{ Variables: Variables }> {
     await next();
     const receipt = c.get('offboarding');
     // Only what was answered well proves anything.
-    if (receipt !== null && c.res.ok) whenSent(c, () => confirm(deps, receipt));
+    if (receipt !== null && c.res.ok) whenSent(c, () => confirm(deps, c, receipt));
   });
   mountDiscovery(deps, scim);
   scim.get('/Users', (c) => users.listUsers(deps, c));
@@ -119,6 +119,7 @@ async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
   const act = { node: deps.node, requestId: c.get('requestId') ?? randomUUID(), from: remoteAddressOf(c) };
   c.set('requestedAt', deps.now());
   c.set('offboarding', null);
+  c.set('agentsStopped', null);
   c.set('directory', null);
   c.set('act', { ...act, by: { type: 'directory', id: 'unknown' } });
   const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
@@ -148,8 +149,12 @@ function whenSent(c: ScimContext, act: () => void): void {
   else outgoing.once('finish', act);
 }
 
-function confirm(deps: ScimDeps, receipt: string): void {
-  markAnswered(deps.db, receipt, deps.now()).catch((error: unknown) => {
+function confirm(deps: ScimDeps, c: ScimContext, receipt: string): void {
+  const answeredAt = deps.now();
+  const agents = c.get('agentsStopped');
+  const seconds = Math.max(0, answeredAt.getTime() - c.get('requestedAt').getTime()) / 1000;
+  if (agents !== null) deps.observe?.({ agents, seconds });
+  markAnswered(deps.db, receipt, answeredAt).catch((error: unknown) => {
     deps.log.warn({ err: error, offboarding: receipt }, 'the instant of the answer could not be recorded');
   });
 }

@@ -14,7 +14,13 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { acknowledge, readFeed, snapshot } from '../../domain/signals/feed.ts';
+import {
+  acknowledge,
+  type Follower,
+  measureAcknowledgementLag,
+  readFeed,
+  snapshot,
+} from '../../domain/signals/feed.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
@@ -50,14 +56,25 @@ export interface Feed {
   close(): Promise<void>;
   /** The last number read by this process; 0 before the first read. */
   position(): number;
+  /** Seconds since this process last read the feed to its end; not a number before the first time. */
+  lagSeconds(): number;
   /** Open streams. */
   subscribers(): number;
+  /** How long the slowest of the verifiers connected here has left a departure unacknowledged, in seconds. */
+  measureAcknowledgementLag(): Promise<number>;
 }
 
 type FeedContext = Context<{ Bindings: Partial<HttpBindings> }>;
 
-/** Each open stream, with the id of the API it was opened by. */
-type Streams = Map<EventStream, string>;
+/** Who opened a stream. */
+interface Subscriber {
+  apiId: string;
+  /** The name it acknowledges under, if it gave it with the request (`Writ-Verifier`). */
+  verifier: string | undefined;
+  /** Monotonic milliseconds. */
+  connectedAt: number;
+}
+type Streams = Map<EventStream, Subscriber>;
 
 const streamsAtMost = 10_000;
 const streamsAtMostPerApi = 1_000;
@@ -65,8 +82,9 @@ const pageSize = 1_000;
 /** How long a request may wait for a process that has just started. */
 const startMs = 2_000;
 
+const verifierLength = 200;
 const acknowledgementBytes = 4_096;
-const acknowledgement = z.strictObject({ seq: z.int().min(0), verifier: z.string().min(1).max(200) });
+const acknowledgement = z.strictObject({ seq: z.int().min(0), verifier: z.string().min(1).max(verifierLength) });
 
 export function createFeed(options: FeedOptions): Feed {
   const streams: Streams = new Map();
@@ -124,9 +142,16 @@ export function createFeed(options: FeedOptions): Feed {
       await reader.close();
     },
     position: () => reader.position() ?? 0,
+    lagSeconds: () => secondsSince(reader.currentAt() ?? Number.NaN),
     subscribers: () => streams.size,
+    measureAcknowledgementLag: () => measureAcknowledgementLag(options.db, [...streams.values()].flatMap(toFollower)),
   };
 }
+
+const secondsSince = (ms: number): number => (performance.now() - ms) / 1000;
+
+const toFollower = ({ apiId, verifier, connectedAt }: Subscriber): Follower[] =>
+  verifier === undefined ? [] : [{ apiId, verifier, connectedSeconds: secondsSince(connectedAt) }];
 
 async function authenticate(options: FeedOptions, c: FeedContext): Promise<{ id: string }> {
   const credentials = parseBasic(c.req.header('authorization'));
@@ -142,7 +167,7 @@ interface Joining extends FeedOptions {
 }
 
 async function openStream({ streams, collect, ...options }: Joining, apiId: string, c: FeedContext): Promise<Response> {
-  const own = [...streams.values()].filter((id) => id === apiId).length;
+  const own = [...streams.values()].filter((one) => one.apiId === apiId).length;
   if (streams.size >= streamsAtMost || own >= streamsAtMostPerApi) {
     throw new WritError('unavailable', 'too many streams');
   }
@@ -155,7 +180,9 @@ async function openStream({ streams, collect, ...options }: Joining, apiId: stri
     },
     cut: () => c.env?.outgoing?.destroy(),
   });
-  streams.set(stream, apiId);
+  const name = c.req.header('writ-verifier');
+  const verifier = name !== undefined && name.length <= verifierLength ? name : undefined;
+  streams.set(stream, { apiId, verifier, connectedAt: performance.now() });
   signal.addEventListener('abort', stream.end);
   try {
     const { frames, seq } = await collect(parseLastEventId(c.req.header('last-event-id')));

@@ -27,6 +27,8 @@ export type Executor = Db | Tx;
 export interface Database {
   db: Db;
   sql: Sql;
+  /** Transactions that hold a connection now. */
+  openTransactions(): number;
   /** Waits up to 5 seconds for what is running, then cuts it off. */
   close(): Promise<void>;
 }
@@ -73,11 +75,12 @@ export function connect({ url: given, poolSize = 10, applicationName = 'writ' }:
     ssl: false,
     socket: createSocketFactory({ silenceMs: 6_500, idleMs: 75_000 }, tls),
   };
-  const sql = guardTransactions(postgres(url, options));
+  const open = { count: 0 };
+  const sql = guardTransactions(postgres(url, options), open);
   const db: Db = drizzle({ client: sql });
   acceptDates(sql);
   registerArrays(sql);
-  return { db, sql, close: () => sql.end({ timeout: 5 }) };
+  return { db, sql, openTransactions: () => open.count, close: () => sql.end({ timeout: 5 }) };
 }
 
 /** Drizzle makes the date serializers pass values through, so that a `Date` in a raw query would throw. */
