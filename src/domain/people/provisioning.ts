@@ -12,14 +12,11 @@ import { changeOwners } from '../../platform/db/locks.ts';
 import { groupMembers, people } from '../../platform/db/schema.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
-import { latestOffboarding, offboard } from './offboard.ts';
+import { type LeaverRequest, latestOffboarding, offboard } from './offboard.ts';
 import { type Person, type PersonState, readPerson } from './people.ts';
 
 /** The request by which a directory changes a person. */
-export interface ChangeRequest {
-  /** HTTP method, for the receipt. */
-  method: string;
-  requestedAt: Date;
+export interface ChangeRequest extends LeaverRequest {
   /** The request says that this person is gone: that much of it is done whatever becomes of the rest. */
   leaves: boolean;
 }
@@ -199,7 +196,7 @@ export async function deletePerson(
   db: Db,
   act: Act,
   { directoryId, id }: { directoryId: string; id: string },
-  request: Omit<ChangeRequest, 'leaves'>,
+  request: LeaverRequest,
 ): Promise<{ offboarding: string | null }> {
   return changeOwners(db, [id], async (tx) => {
     const current = await readPerson(tx, directoryId, id);

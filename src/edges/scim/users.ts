@@ -145,7 +145,7 @@ export async function changeUser(deps: ScimDeps, c: ScimContext): Promise<Respon
     deps.db,
     c.get('act'),
     { directoryId: directoryOf(c).id, id },
-    { method, requestedAt: c.get('requestedAt'), leaves: departure === 'leaves' },
+    { ...leaverRequest(c), leaves: departure === 'leaves' },
     merge,
   );
   noteOffboarding(c, offboarding);
@@ -158,11 +158,17 @@ export async function deleteUser(deps: ScimDeps, c: ScimContext): Promise<Respon
     deps.db,
     c.get('act'),
     { directoryId: directoryOf(c).id, id: idOf(c) },
-    { method: 'DELETE', requestedAt: c.get('requestedAt') },
+    leaverRequest(c),
   );
   noteOffboarding(c, offboarding);
   return c.body(null, 204);
 }
+
+const leaverRequest = (c: ScimContext) => ({
+  method: c.req.method,
+  requestedAt: c.get('requestedAt'),
+  observe: (agents: number) => c.set('agentsStopped', agents),
+});
 
 function noteOffboarding(c: ScimContext, id: string | null): void {
   c.set('offboarding', id);
