@@ -54,7 +54,7 @@ export interface Writ extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
+type Env = { Bindings: HttpBindings; Variables: { requestId: string; traceId?: string } };
 
 /** Starts Writ. @throws when the configuration, the database or the keys are not what they have to be; nothing is left running. */
 export async function start(config: Config, surroundings: Surroundings): Promise<Writ> {
@@ -153,7 +153,13 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
     oauth: createOAuth({
       db,
       issuer: { issuer, queue, catalogue: createCatalogueCache(db), keyring, now, newId: randomUUID },
-      actOf: (c, by): Act => ({ node, by, requestId: c.get('requestId'), from: remoteAddressOf(c) }),
+      actOf: (c, by): Act => ({
+        node,
+        by,
+        requestId: c.get('requestId'),
+        from: remoteAddressOf(c),
+        traceId: c.get('traceId'),
+      }),
       observe: (outcome, reason) => {
         if (outcome === 'refused') metrics.refusals.inc({ reason: refusalLabel(reason) });
         else metrics.tokensIssued.inc({ grant: outcome === 'issued' ? 'client_credentials' : 'token_exchange' });

@@ -42,7 +42,7 @@ export interface AdminDeps {
 
 /** `requestId` may be set by middleware that runs before; else it is made here. */
 interface Env {
-  Variables: { requestId: string; administrator: string };
+  Variables: { requestId: string; traceId?: string; administrator: string };
 }
 
 /** Every call there is. */
@@ -115,6 +115,7 @@ const actOf = (c: Context<Env>, { node, remoteAddress }: AdminDeps): Act => ({
   by: { type: 'administrator', id: c.get('administrator') },
   requestId: requestIdOf(c),
   from: remoteAddress(c),
+  traceId: c.get('traceId'),
 });
 
 function methodsByPath(calls: Call[]): Map<string, string[]> {

@@ -25,6 +25,7 @@ export interface ScimDeps {
 export interface Variables {
   /** Given by the server when it has numbered the request already. */
   requestId?: string;
+  traceId?: string;
   act: Act;
   /** `null` until the bearer token was recognised. */
   directory: { id: string; name: string } | null;

@@ -116,7 +116,12 @@ const maxTokenLength = 512;
 
 /** Finds out which directory calls. An outage throws and becomes a 503: a 401 would make an IdP give up. */
 async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
-  const act = { node: deps.node, requestId: c.get('requestId') ?? randomUUID(), from: remoteAddressOf(c) };
+  const act = {
+    node: deps.node,
+    requestId: c.get('requestId') ?? randomUUID(),
+    from: remoteAddressOf(c),
+    traceId: c.get('traceId'),
+  };
   c.set('requestedAt', deps.now());
   c.set('offboarding', null);
   c.set('agentsStopped', null);

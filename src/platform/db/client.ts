@@ -12,6 +12,7 @@
  */
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
+import { inSpan } from '../http/tracing.ts';
 import { registerArrays } from './array-types.ts';
 import { guardTransactions } from './begin.ts';
 import { createSocketFactory } from './socket.ts';
@@ -94,7 +95,10 @@ function acceptDates(sql: Sql): void {
  * Runs `fn` in one transaction: all of it is committed, or nothing. Rejects with an outage (`isOutage`) when it has not
  * finished after 9 seconds; a transaction that is late never commits after that, unless its COMMIT was already sent.
  */
-export async function transaction<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
+export const transaction = <T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> =>
+  inSpan('transaction', {}, () => transact(db, fn));
+
+async function transact<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
   const late = { is: false };
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_resolve, reject) => {

@@ -14,6 +14,7 @@ import { withDeadline } from './deadline.ts';
 import { createRequestId, type Logger } from './log.ts';
 import { respondProblem } from './problem.ts';
 import { remoteAddressOf } from './remote-address.ts';
+import { traceRequest } from './tracing.ts';
 
 export interface OperationsParts {
   sql: Sql;
@@ -22,7 +23,7 @@ export interface OperationsParts {
   metricsToken: string | undefined;
 }
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
+type Env = { Bindings: HttpBindings; Variables: { requestId: string; traceId?: string } };
 
 export interface Operations {
   routes: Hono<Env>;
@@ -49,6 +50,30 @@ function mayReadMetrics(c: Context, parts: OperationsParts): boolean {
 function routeOf(c: Context): string {
   const patterns = matchedRoutes(c).map(({ path }) => path);
   return patterns.findLast((path) => !path.endsWith('*')) ?? patterns.at(-1) ?? '';
+}
+
+/** What the protocol engine has answered by itself stands on the response of Node. */
+const statusOf = ({ res: { status }, env }: Context<Env>): number =>
+  status === 200 ? (env.outgoing?.statusCode ?? status) : status;
+
+/** Around everything: the request's id, its span, its time, and what every answer carries. */
+function observeWith({ httpDuration }: Metrics): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const requestId = createRequestId();
+    c.set('requestId', requestId);
+    const stop = httpDuration.startTimer();
+    const describe = () => ({ route: routeOf(c), status: statusOf(c) });
+    const [traceparent, tracestate] = [c.req.header('traceparent'), c.req.header('tracestate')];
+    const answer = async (traceId: string | undefined) => {
+      if (traceId !== undefined) c.set('traceId', traceId);
+      await next();
+    };
+    await traceRequest({ method: c.req.method, traceparent, tracestate }, answer, describe);
+    const { route, status } = describe();
+    stop({ route, method: c.req.method, status: String(status) });
+    c.res.headers.set('X-Request-ID', requestId);
+    c.res.headers.set('X-Content-Type-Options', 'nosniff');
+  };
 }
 
 export function createOperations(parts: OperationsParts): Operations {
@@ -87,18 +112,7 @@ export function createOperations(parts: OperationsParts): Operations {
 
   return {
     routes,
-    observe: async (c, next) => {
-      const requestId = createRequestId();
-      c.set('requestId', requestId);
-      const stop = metrics.httpDuration.startTimer();
-      await next();
-      // What the protocol engine has answered by itself stands on the response of Node.
-      const { status } = c.res;
-      const sent = status === 200 ? (c.env.outgoing?.statusCode ?? status) : status;
-      stop({ route: routeOf(c), method: c.req.method, status: String(sent) });
-      c.res.headers.set('X-Request-ID', requestId);
-      c.res.headers.set('X-Content-Type-Options', 'nosniff');
-    },
+    observe: observeWith(metrics),
     notFound: () => respondProblem('not_found'),
     answerFault: (error, c, log) => {
       const requestId: unknown = c.get('requestId');
