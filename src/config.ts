@@ -24,6 +24,8 @@ export interface Config {
   logLevel: LogLevel;
   /** Database connections of this process, at most. */
   poolSize: number;
+  /** Requests per second; 0: no limit. */
+  rates: { client: number; directory: number; failures: number };
 }
 
 export type Environment = Record<string, string | undefined>;
@@ -55,6 +57,13 @@ export function readConfig(env: Environment): Config {
   if (logLevel === undefined) problems.push(`WRIT_LOG_LEVEL has to be one of ${logLevels.join(', ')}`);
   const poolSize = readInteger(read, 'WRIT_POOL_SIZE', { fallback: 10, least: 2, most: 1000 }, problems);
 
+  const rates = {
+    // Off: an overload is answered 503 whoever causes it. What is too much for one of them, an operator knows.
+    client: readRate(read, 'WRIT_RATE_CLIENT', 0, problems),
+    directory: readRate(read, 'WRIT_RATE_DIRECTORY', 0, problems),
+    failures: readRate(read, 'WRIT_RATE_FAILURES', 50, problems),
+  };
+
   if (problems.length > 0 || issuer === undefined || logLevel === undefined) throw new ConfigError(problems);
   return {
     port,
@@ -68,6 +77,7 @@ export function readConfig(env: Environment): Config {
     ...(metricsToken !== undefined && { metricsToken }),
     logLevel,
     poolSize,
+    rates,
   };
 }
 
@@ -92,6 +102,9 @@ function readInteger(
   if (value < least || value > most) problems.push(`${name} has to be a whole number from ${least} to ${most}`);
   return value;
 }
+
+const readRate = (read: Read, name: string, fallback: number, problems: string[]): number =>
+  readInteger(read, name, { fallback, least: 0, most: 999_999 }, problems);
 
 function readIssuer(text: string | undefined, port: number, problems: string[]): URL | undefined {
   if (text === undefined && port === 0) {

@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'too_large'
   | 'unsupported_media_type'
   | 'method_not_allowed'
+  | 'rate_limited' // asked too often; nothing was decided
   | 'unavailable'; // an outage; nothing was decided
 
 export class WritError extends Error {

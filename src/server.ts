@@ -3,6 +3,7 @@
  * Writ answers; the returned value stops it, in order: readiness off, drain, close.
  */
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
@@ -28,12 +29,13 @@ import { startEmbedded } from './platform/db/embedded.ts';
 import { migrate } from './platform/db/migrate.ts';
 import { createLogger, type Logger } from './platform/http/log.ts';
 import { createOperations, type Operations } from './platform/http/operations.ts';
+import { createLimits } from './platform/http/rate-limit.ts';
 import { recur } from './platform/http/recurring.ts';
 import { remoteAddressOf } from './platform/http/remote-address.ts';
 import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
 import { createKeyring, type Keyring } from './platform/keys/keyring.ts';
 import { deriveKey } from './platform/keys/seal.ts';
-import { createMetrics, type Metrics } from './platform/metrics/metrics.ts';
+import { createMetrics, type Metrics, refusalLabel } from './platform/metrics/metrics.ts';
 import { resolveSecrets } from './secrets.ts';
 
 export interface Surroundings {
@@ -52,7 +54,7 @@ export interface Writ extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
+type Env = { Bindings: HttpBindings; Variables: { requestId: string; traceId?: string } };
 
 /** Starts Writ. @throws when the configuration, the database or the keys are not what they have to be; nothing is left running. */
 export async function start(config: Config, surroundings: Surroundings): Promise<Writ> {
@@ -108,7 +110,7 @@ async function layGround(config: Config, now: () => Date, log: Logger, closing: 
     closing.add(() => embedded.stop());
     databaseUrl = embedded.url;
   }
-  const { db, sql, close } = connect({ url: databaseUrl, poolSize: config.poolSize });
+  const { db, sql, openTransactions, close } = connect({ url: databaseUrl, poolSize: config.poolSize });
   closing.add(close);
   await refuseUnsafe(sql);
   await migrate(sql);
@@ -121,7 +123,18 @@ async function layGround(config: Config, now: () => Date, log: Logger, closing: 
   const node: AuditNode = { id: randomUUID(), macKey: deriveKey(kek, 'audit-mac') };
   await enlist(db, node);
   const common = { issuer: config.issuer, now, log, adminTokenFile };
-  return { ...common, db, sql, bus, kek, keyring, node, metrics: createMetrics(), queue: createCommitQueue(db) };
+  const metrics = createMetrics(readVersion());
+  const queue = createCommitQueue(db, (size) => metrics.commitBatch.observe(size));
+  metrics.watch('writ_commit_queue_depth', queue.depth);
+  metrics.watch('writ_db_transactions_open', openTransactions);
+  metrics.watch('writ_db_pool_size', () => config.poolSize);
+  return { ...common, db, sql, bus, kek, keyring, node, metrics, queue };
+}
+
+/** The package's own, one folder up from the sources and from what is built alike. */
+function readVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? `${manifest.version}` : 'unknown';
 }
 
 interface Edges {
@@ -132,25 +145,47 @@ interface Edges {
   operations: Operations;
 }
 
-function createEdges({ metricsToken }: Config, ground: Ground): Edges {
+function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
   const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, queue } = ground;
+  const limits = createLimits(rates, () => performance.now());
+  const { noteFailure } = limits;
   return {
     oauth: createOAuth({
       db,
       issuer: { issuer, queue, catalogue: createCatalogueCache(db), keyring, now, newId: randomUUID },
-      actOf: (c, by): Act => ({ node, by, requestId: c.get('requestId'), from: remoteAddressOf(c) }),
+      actOf: (c, by): Act => ({
+        node,
+        by,
+        requestId: c.get('requestId'),
+        from: remoteAddressOf(c),
+        traceId: c.get('traceId'),
+      }),
       observe: (outcome, reason) => {
-        if (outcome === 'refused') metrics.refusals.inc({ reason: reason ?? 'unknown' });
+        if (outcome === 'refused') metrics.refusals.inc({ reason: refusalLabel(reason) });
         else metrics.tokensIssued.inc({ grant: outcome === 'issued' ? 'client_credentials' : 'token_exchange' });
       },
+      limits,
       report: (err, requestId) => log.error({ err, requestId }, 'a request could not be answered'),
     }),
-    scim: createScim({ db, node, now, issuer, log }),
-    admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress: remoteAddressOf }),
+    scim: createScim({
+      db,
+      limits,
+      node,
+      now,
+      issuer,
+      log,
+      observe: ({ agents, seconds }) => {
+        metrics.offboardings.inc();
+        metrics.offboardAgents.observe(agents);
+        metrics.offboardSeconds.observe(seconds);
+      },
+    }),
+    admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress: remoteAddressOf, noteFailure }),
     feed: createFeed({
       db,
       bus,
       log,
+      noteFailure,
       authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
       latestCheckpoint: async () => (await latestCheckpoint(db))?.jws ?? null,
     }),
@@ -176,6 +211,11 @@ function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }
 /** Work that recurs on every node: what must not be done twice takes its lock in the database. */
 function recurAll({ db, log, node, keyring, issuer, metrics }: Ground, { feed, operations }: Edges, closing: Closing) {
   const system: Act = { node, by: { type: 'system', id: node.id }, requestId: node.id, from: null };
+  let acknowledgementLag = Number.NaN;
+  metrics.watch('writ_feed_subscribers', feed.subscribers);
+  metrics.watch('writ_feed_seq', feed.position);
+  metrics.watch('writ_feed_lag_seconds', feed.lagSeconds);
+  metrics.watch('writ_feed_acknowledgement_lag_seconds', () => acknowledgementLag);
   const sealed = recur('seal', 500, log, async () => (await sealEntries(db, keyring, issuer)) === sealBatchSize);
   const others = [
     recur('expire', 1_000, log, async () => (await expireAgents(db, system)) > 0),
@@ -183,10 +223,9 @@ function recurAll({ db, log, node, keyring, issuer, metrics }: Ground, { feed, o
       await sweep(db);
       await sweepExpired(db);
     }),
-    recur('watch', 5_000, log, async () => {
-      metrics.feedSubscribers.set(feed.subscribers());
-      metrics.feedSeq.set(feed.position());
+    recur('watch', 2_000, log, async () => {
       await operations.watch();
+      acknowledgementLag = await feed.measureAcknowledgementLag().catch(() => Number.NaN);
     }),
   ];
   closing.add(async () => {

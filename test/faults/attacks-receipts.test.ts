@@ -7,6 +7,7 @@ import { latestOffboarding } from '../../src/domain/people/offboard.ts';
 import { listReceipts, type Receipt } from '../../src/domain/people/receipts.ts';
 import { acknowledge, readFeed } from '../../src/domain/signals/feed.ts';
 import { createScim } from '../../src/edges/scim/scim.ts';
+import { createLimits } from '../../src/platform/http/rate-limit.ts';
 import { registerApi } from '../support/feed.ts';
 import { issuer, openScimWorld, type ScimDirectory, type ScimWorld } from '../support/scim.ts';
 
@@ -84,7 +85,8 @@ it.each([-3_600_000, 3_600_000])(
   'a node whose clock is %i ms off: asked, committed, answered, in this order',
   async (off) => {
     const now = () => new Date(Date.now() + off);
-    const deps = { db: world.db, node: world.act.node, now, issuer, log: pino({ level: 'silent' }) };
+    const limits = createLimits({ client: 0, directory: 0, failures: 0 }, () => 0);
+    const deps = { db: world.db, node: world.act.node, now, issuer, limits, log: pino({ level: 'silent' }) };
     const app = new Hono().route('/scim/v2', createScim(deps));
     const person = await directory.user();
     const headers = { Authorization: `Bearer ${directory.token}` };

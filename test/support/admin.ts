@@ -47,7 +47,16 @@ export async function openAdminWorld(): Promise<AdminWorld> {
   await ensureAdminToken(db, adminToken);
   const keyring = await createKeyring({ db, kek, now: () => new Date(), log });
   const issuer = 'https://writ.example.com';
-  const deps: AdminDeps = { db, node, kek, keyring, issuer, log, remoteAddress: () => '203.0.113.7' };
+  const deps: AdminDeps = {
+    db,
+    node,
+    kek,
+    keyring,
+    issuer,
+    log,
+    remoteAddress: () => '203.0.113.7',
+    noteFailure: () => {},
+  };
   const app = new Hono().route('/api/v1', createAdmin(deps));
   const send = async (path: string, init?: RequestInit) => app.request(`${issuer}/api/v1${path}`, init);
   const calls = callsOf(deps);

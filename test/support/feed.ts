@@ -35,6 +35,7 @@ export async function startFeedNode(
       return row?.jws ?? null;
     },
     log,
+    noteFailure: () => {},
     ...options,
   });
   const server = createAdaptorServer({ fetch: new Hono().route('/revocations', feed.app).fetch });

@@ -8,6 +8,7 @@ import { createDirectory } from '../../src/domain/people/directories.ts';
 import { createScim } from '../../src/edges/scim/scim.ts';
 import type { Db } from '../../src/platform/db/client.ts';
 import type { DirectoryKind } from '../../src/platform/db/schema.ts';
+import { createLimits } from '../../src/platform/http/rate-limit.ts';
 import { type Ground, openGround } from './ground.ts';
 import type { IdpRequest } from './idp.ts';
 
@@ -70,7 +71,8 @@ export async function openScimWorld(): Promise<ScimWorld> {
 
 /** The edge, mounted where the server mounts it. */
 export function mountScim(db: Db, { node }: Pick<Act, 'node'>): Hono {
-  const deps = { db, node, now: () => new Date(), issuer, log: pino({ level: 'silent' }) };
+  const limits = createLimits({ client: 0, directory: 0, failures: 0 }, () => 0);
+  const deps = { db, node, now: () => new Date(), issuer, log: pino({ level: 'silent' }), limits };
   return new Hono().route('/scim/v2', createScim(deps));
 }
 

@@ -29,6 +29,7 @@ describe('readConfig', () => {
       dataDir: '.writ',
       logLevel: 'info',
       poolSize: 10,
+      rates: { client: 0, directory: 0, failures: 50 },
     });
   });
 
@@ -44,6 +45,9 @@ describe('readConfig', () => {
       WRIT_METRICS_TOKEN: 'm'.repeat(16),
       WRIT_LOG_LEVEL: 'debug',
       WRIT_POOL_SIZE: '20',
+      WRIT_RATE_CLIENT: '100',
+      WRIT_RATE_DIRECTORY: '50',
+      WRIT_RATE_FAILURES: '5',
     });
     expect(config).toEqual({
       port: 443,
@@ -57,6 +61,7 @@ describe('readConfig', () => {
       metricsToken: 'm'.repeat(16),
       logLevel: 'debug',
       poolSize: 20,
+      rates: { client: 100, directory: 50, failures: 5 },
     });
   });
 

@@ -23,6 +23,8 @@ export interface Act {
   requestId: string;
   /** The remote address, `null` when nobody outside asked. */
   from: string | null;
+  /** Of the caller's trace, when the request named one (W3C Trace Context). */
+  traceId?: string | undefined;
 }
 
 export type AuditKind =
@@ -190,7 +192,7 @@ export function compose(act: Act, counter: number, at: Date, event: AuditEvent):
     dependsOn: event.dependsOn,
     reason: event.reason,
     decision: event.decision,
-    details: event.details,
+    details: act.traceId === undefined ? event.details : { ...event.details, traceId: act.traceId },
   };
   const body = JSON.stringify(entry);
   return { ...columnsOf({ ...entry, at }), body, mac: macOf(act.node.macKey, body) };

@@ -8,6 +8,7 @@
 import { sql } from 'drizzle-orm';
 import type { Executor, Tx } from '../../platform/db/client.ts';
 import { offboardings } from '../../platform/db/schema.ts';
+import { inSpan } from '../../platform/http/tracing.ts';
 import { latchOwnedBy } from '../agents/lifecycle.ts';
 import { type Act, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
@@ -22,6 +23,8 @@ export interface LeaverRequest {
   /** How the directory said it: `PATCH`, `PUT`, `DELETE`. */
   method: string;
   requestedAt: Date;
+  /** Told how many agents stop, before the commit, so more than once if the transaction is tried again. */
+  observe?(agents: number): void;
 }
 
 /** Tokens that had not expired by themselves: those of the owner's agents, and those that depend on the owner by exchange. */
@@ -39,7 +42,21 @@ async function countUnexpired(tx: Tx, personId: string): Promise<number> {
  *
  * @returns the id of the receipt
  */
-export async function offboard(tx: Tx, act: Act, person: Leaver, request: LeaverRequest): Promise<{ id: string }> {
+export const offboard = (tx: Tx, act: Act, person: Leaver, request: LeaverRequest): Promise<{ id: string }> =>
+  inSpan('offboard', {}, async (note) => {
+    const { id, agents } = await stopEverything(tx, act, person, request);
+    note({ 'writ.agents': agents });
+    // Before the commit, whose time is in the span of the transaction.
+    request.observe?.(agents);
+    return { id };
+  });
+
+async function stopEverything(
+  tx: Tx,
+  act: Act,
+  person: Leaver,
+  request: LeaverRequest,
+): Promise<{ id: string; agents: number }> {
   const agents = await latchOwnedBy(tx, person.id);
   const tokensUnexpired = await countUnexpired(tx, person.id);
   await append(tx, act, [
@@ -68,7 +85,7 @@ export async function offboard(tx: Tx, act: Act, person: Leaver, request: Leaver
     })
     .returning({ id: offboardings.id });
   if (receipt === undefined) throw new Error('the receipt was not written');
-  return receipt;
+  return { id: receipt.id, agents: agents.length };
 }
 
 /** The receipt of the person's last departure: what an IdP's repeated request is answered with. */

@@ -5,21 +5,18 @@
  * recorded: what stopped with a person stays stopped.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { and, eq, sql } from 'drizzle-orm';
+import { and, eq, isNull, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
-import { constraintName, type Db, type Tx, transaction } from '../../platform/db/client.ts';
+import { constraintName, type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
 import { changeOwners } from '../../platform/db/locks.ts';
 import { groupMembers, people } from '../../platform/db/schema.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
-import { latestOffboarding, offboard } from './offboard.ts';
+import { type LeaverRequest, latestOffboarding, offboard } from './offboard.ts';
 import { type Person, type PersonState, readPerson } from './people.ts';
 
 /** The request by which a directory changes a person. */
-export interface ChangeRequest {
-  /** HTTP method, for the receipt. */
-  method: string;
-  requestedAt: Date;
+export interface ChangeRequest extends LeaverRequest {
   /** The request says that this person is gone: that much of it is done whatever becomes of the rest. */
   leaves: boolean;
 }
@@ -30,27 +27,65 @@ export interface Changed {
   offboarding: string | null;
 }
 
+const maxAttempts = 3;
+
 const isTaken = (error: unknown): boolean => constraintName(error) === 'people_user_name';
 const taken = (cause: unknown) =>
   new WritError('conflict', 'userName: this directory has another user of that name', { cause });
 
-/** @throws WritError `conflict` when the `userName` is taken. */
+/**
+ * Makes a person, or brings back the one of that `userName` whom the directory had deactivated: some directories create
+ * whoever they have assigned anew without looking first. It is the return that a PATCH would be, and brings no agent back.
+ * @throws WritError `conflict` when the `userName` is that of somebody active.
+ */
 export async function createPerson(db: Db, act: Act, directoryId: string, state: PersonState): Promise<Person> {
-  try {
-    return await transaction(db, async (tx) => {
-      const [person] = await tx
-        .insert(people)
-        .values({ ...state, directoryId })
-        .returning();
-      if (person === undefined) throw new Error('the insert returned no person');
-      const details = { directory: directoryId, userName: person.userName, active: person.active };
-      await audit.append(tx, act, [{ kind: 'person.created', outcome: 'done', person: person.id, details }]);
-      return person;
-    });
-  } catch (error) {
-    if (isTaken(error)) throw taken(error);
-    throw error;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await insertPerson(db, act, directoryId, state);
+    } catch (error) {
+      if (!isTaken(error)) throw error;
+      const namesake = await findNamesake(db, directoryId, state.userName);
+      const isInUse = namesake !== undefined && (namesake.active || !state.active);
+      if (isInUse || attempt === maxAttempts) throw taken(error);
+      const returned = namesake && (await bringBack(db, act, namesake, state));
+      // Otherwise the name has passed on since the insert.
+      if (returned) return returned;
+    }
   }
+}
+
+const insertPerson = (db: Db, act: Act, directoryId: string, state: PersonState): Promise<Person> =>
+  transaction(db, async (tx) => {
+    const [person] = await tx
+      .insert(people)
+      .values({ ...state, directoryId })
+      .returning();
+    if (person === undefined) throw new Error('the insert returned no person');
+    const details = { directory: directoryId, userName: person.userName, active: person.active };
+    await audit.append(tx, act, [{ kind: 'person.created', outcome: 'done', person: person.id, details }]);
+    return person;
+  });
+
+/** `null`: they are back already, or the name is not theirs any more. */
+async function bringBack(db: Db, act: Act, namesake: Person, state: PersonState): Promise<Person | null> {
+  const { id, directoryId } = namesake;
+  return changeOwners(db, [id], async (tx) => {
+    const current = await findNamesake(tx, directoryId, state.userName);
+    if (current?.id !== id || current.active) return null;
+    const person = await write(tx, current, state);
+    const details = { directory: directoryId, changed: differences(stateOf(current), stateOf(person)) };
+    await audit.append(tx, act, [{ kind: 'person.returned', outcome: 'done', person: id, details }]);
+    return person;
+  });
+}
+
+async function findNamesake(executor: Executor, directoryId: string, userName: string): Promise<Person | undefined> {
+  const hasName = sql`lower(${people.userName}) = lower(${userName})`;
+  const [person] = await executor
+    .select()
+    .from(people)
+    .where(and(eq(people.directoryId, directoryId), hasName, isNull(people.deletedAt)));
+  return person;
 }
 
 const stateOf = ({ userName, externalId, displayName, active, attributes }: Person): PersonState => ({
@@ -161,7 +196,7 @@ export async function deletePerson(
   db: Db,
   act: Act,
   { directoryId, id }: { directoryId: string; id: string },
-  request: Omit<ChangeRequest, 'leaves'>,
+  request: LeaverRequest,
 ): Promise<{ offboarding: string | null }> {
   return changeOwners(db, [id], async (tx) => {
     const current = await readPerson(tx, directoryId, id);

@@ -198,6 +198,41 @@ export async function acknowledge(db: Executor, apiId: string, verifier: string,
   }
 }
 
+/** A verifier that is connected, by the name it acknowledges under. */
+export interface Follower {
+  apiId: string;
+  verifier: string;
+  connectedSeconds: number;
+}
+
+/** Enough to find the oldest that matters: in the worst case, a mass departure, the lag is understated. */
+const departuresAtMost = 200;
+
+/**
+ * For how long the slowest of these has known, or should have, of a departure that it has not acknowledged, in seconds;
+ * 0 when all have acknowledged all. Departures that are older than any token are of no matter.
+ */
+export async function measureAcknowledgementLag(db: Executor, followers: readonly Follower[]): Promise<number> {
+  if (followers.length === 0) return 0;
+  const rows = await db.execute<{ lag: number }>(sql`
+    with newest as materialized (select seq, committed_at from offboardings order by seq desc limit ${departuresAtMost}::int)
+    select coalesce(max(least(extract(epoch from statement_timestamp() - o.committed_at), v.connected)), 0)::float8 as lag
+    from unnest(
+      ${sql.param(followers.map((one) => one.apiId))}::uuid[],
+      ${sql.param(followers.map((one) => one.verifier))}::text[],
+      ${sql.param(followers.map((one) => one.connectedSeconds))}::float8[]
+    ) as v (api_id, verifier, connected)
+    cross join lateral (
+      select min(n.committed_at) as committed_at from newest n
+      where n.committed_at > statement_timestamp() - make_interval(secs => ${entryLifeSeconds}::int)
+        and n.seq > coalesce((
+          select max(a.seq) from acknowledgements a where a.api_id = v.api_id and a.verifier = v.verifier
+        ), 0)
+    ) o
+    where o.committed_at is not null`);
+  return Math.max(0, Number(rows[0]?.lag));
+}
+
 /**
  * Deletes the oldest entries as long as they are expired, remembers how far that went, and returns how many are gone.
  * Only ever a prefix: an expired entry behind a living one stays, so that "everything after n" is all there or refused.

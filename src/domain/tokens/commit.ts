@@ -10,6 +10,7 @@
 import type { TransactionSql } from 'postgres';
 import { WritError } from '../../errors.ts';
 import { type Db, isOutage } from '../../platform/db/client.ts';
+import { inSpan, type Link, linkHere } from '../../platform/http/tracing.ts';
 import type { Act, AuditEvent } from '../audit/append.ts';
 import { appendRows } from '../audit/append.ts';
 import { type Dead, type Live, type Question, readLiveness } from './live.ts';
@@ -39,6 +40,7 @@ export interface CommitQueue {
 
 interface Entry {
   candidate: Candidate;
+  link: Link | undefined;
   resolve(settled: Settled): void;
   reject(error: unknown): void;
 }
@@ -96,7 +98,8 @@ async function settle(db: Db, batch: readonly Candidate[], wait: boolean): Promi
   return outcome;
 }
 
-export function createCommitQueue(db: Db): CommitQueue {
+/** `observe` is told the size of each batch that was settled. */
+export function createCommitQueue(db: Db, observe?: (size: number) => void): CommitQueue {
   const queued: Entry[] = [];
   let flying = false;
   let lanes = 0;
@@ -113,11 +116,12 @@ export function createCommitQueue(db: Db): CommitQueue {
   /** Runs one batch to its end; what is busy goes to a lane, a failure is retried singly. */
   async function run(batch: Entry[], wait: boolean): Promise<void> {
     try {
-      const settled = await settle(
-        db,
-        batch.map((entry) => entry.candidate),
-        wait,
+      const candidates = batch.map((entry) => entry.candidate);
+      const links = batch.flatMap(({ link }) => link ?? []);
+      const settled = await inSpan('issue', { root: true, attributes: { 'writ.batch': batch.length }, links }, () =>
+        settle(db, candidates, wait),
       );
+      observe?.(settled.filter((one) => one !== undefined && one.state !== 'stale').length);
       const someStale = settled.some((one) => one?.state === 'stale');
       for (const [index, entry] of batch.entries()) {
         const one = settled[index];
@@ -163,7 +167,7 @@ export function createCommitQueue(db: Db): CommitQueue {
           return;
         }
         open += 1;
-        queued.push({ candidate, resolve, reject });
+        queued.push({ candidate, link: linkHere(), resolve, reject });
         pump();
       }),
     drain: () => (open === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),

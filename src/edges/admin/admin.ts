@@ -36,11 +36,13 @@ export interface AdminDeps {
   log: Log;
   /** Address of the caller, for the audit log. */
   remoteAddress: (c: Context) => string | null;
+  /** Counts a caller without a good token; throws when it is one too many. */
+  noteFailure(address: string | null): void;
 }
 
 /** `requestId` may be set by middleware that runs before; else it is made here. */
 interface Env {
-  Variables: { requestId: string; administrator: string };
+  Variables: { requestId: string; traceId?: string; administrator: string };
 }
 
 /** Every call there is. */
@@ -87,6 +89,7 @@ async function admit(c: Context<Env>, deps: AdminDeps): Promise<string> {
   try {
     return await authenticateAdmin(deps.db, authorization);
   } catch (error) {
+    if (error instanceof EdgeRefusal) deps.noteFailure(deps.remoteAddress(c));
     if (authorization !== undefined && error instanceof EdgeRefusal) {
       c.set('administrator', 'unknown');
       const details = { method: c.req.method, path: c.req.path.slice(0, maxRecordedPath) };
@@ -112,6 +115,7 @@ const actOf = (c: Context<Env>, { node, remoteAddress }: AdminDeps): Act => ({
   by: { type: 'administrator', id: c.get('administrator') },
   requestId: requestIdOf(c),
   from: remoteAddress(c),
+  traceId: c.get('traceId'),
 });
 
 function methodsByPath(calls: Call[]): Map<string, string[]> {

@@ -75,6 +75,7 @@ function responsesOf(call: Call): Parameters<Registry['registerPath']>[0]['respo
     401: 'No administration token, or not one of this server.',
     ...(call.path.includes('{') ? { 404: 'There is no such id.' } : {}),
     ...(call.body === undefined ? {} : { 413: 'The body is too large.', 415: 'The body is not JSON in UTF-8.' }),
+    429: 'Too many calls without a good administration token came from this address. See `Retry-After`.',
     503: 'The database does not answer, or is busy; nothing was changed. See `Retry-After`.',
     ...call.refusals,
   };

@@ -5,6 +5,7 @@
 import { type ErrorCode, WritError } from '../../errors.ts';
 import { isOutage } from '../../platform/db/client.ts';
 import { respondProblem } from '../../platform/http/problem.ts';
+import { RateLimited } from '../../platform/http/rate-limit.ts';
 
 export interface ProblemIssue {
   /** Where: `credential.jwks.keys[0].kty`; a query parameter by its name; empty: the body as a whole. */
@@ -37,7 +38,8 @@ export interface Log {
 /** The answer to a request that failed. */
 export function answerProblem(error: unknown, requestId: string, log: Log): Response {
   if (error instanceof WritError && error.code !== 'unavailable') {
-    const { errors, headers } = error instanceof EdgeRefusal ? error : { errors: issuesOf(error), headers: {} };
+    const errors = error instanceof EdgeRefusal ? error.errors : issuesOf(error);
+    const headers = error instanceof EdgeRefusal || error instanceof RateLimited ? error.headers : {};
     const members = { detail: error.detail, ...(errors.length === 0 ? {} : { errors }), requestId };
     return respondProblem(error.code, members, { 'x-request-id': requestId, ...headers });
   }

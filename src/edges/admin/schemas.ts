@@ -95,6 +95,7 @@ export const problem = z
         'conflict',
         'too_large',
         'unsupported_media_type',
+        'rate_limited',
         'unavailable',
         'internal',
       ])

@@ -12,6 +12,7 @@ import { introspect, revokeToken, type TokenReader } from '../../domain/tokens/i
 import { WritError } from '../../errors.ts';
 import { isOutage, transaction } from '../../platform/db/client.ts';
 import { withDeadline } from '../../platform/http/deadline.ts';
+import { RateLimited } from '../../platform/http/rate-limit.ts';
 import { findCredentialProblem } from './credentials.ts';
 import { formValue, type RequestState } from './state.ts';
 
@@ -23,6 +24,10 @@ const maxClaimedLength = 128;
 
 export interface BridgeParts {
   reader: TokenReader;
+  /** Counts a refusal before any decision, for metrics. */
+  observe(outcome: 'refused', reason: string): void;
+  /** Counts a caller without a good credential; throws when it is one too many. */
+  noteFailure(address: string | null): void;
   /** Faults go to the log with their cause; callers see none of it. */
   report(error: unknown, requestId: string): void;
 }
@@ -41,13 +46,17 @@ const isUnavailable = (error: unknown): boolean =>
   isOutage(error) || (error instanceof WritError && error.code === 'unavailable');
 
 export interface FailureAnswer {
-  status: 500 | 503;
+  status: 429 | 500 | 503;
   headers: Record<string, string>;
   body: object;
 }
 
 /** An outage is a 503 that says when to come back; any other fault a 500 that says nothing. */
 export function toFailure(error: unknown): FailureAnswer {
+  if (error instanceof RateLimited) {
+    const body = { error: 'temporarily_unavailable', error_description: error.detail };
+    return { status: 429, headers: error.headers, body };
+  }
   if (!isUnavailable(error)) {
     const body = { error: 'server_error', error_description: 'the request could not be completed' };
     return { status: 500, headers: {}, body };
@@ -68,6 +77,7 @@ function refuse(ctx: KoaContextWithOIDC, state: RequestState, realm: string, err
 /** A refusal before any decision: a bad request, or a client that did not prove itself. */
 async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
   const { error, error_description: description } = (ctx.body ?? {}) as Record<string, unknown>;
+  parts.observe('refused', String(error));
   const claimed = formValue(state, 'client_id');
   const caller = state.caller;
   await transaction(parts.reader.db, async (tx) => {
@@ -121,7 +131,9 @@ async function complete(parts: BridgeParts, ctx: KoaContextWithOIDC, state: Requ
   if (state.failure !== undefined) throw state.failure;
   const aboutToken = ctx.oidc?.route === 'introspection' || ctx.oidc?.route === 'revocation';
   if (aboutToken && ctx.status === 200) await answerAboutToken(parts, ctx, state);
-  if (ctx.status >= 400 && ctx.status < 500 && state.recorded !== true) await recordRefusal(parts, ctx, state);
+  if (ctx.status < 400 || ctx.status >= 500 || state.recorded === true) return;
+  if (state.proven !== true) parts.noteFailure(state.act.from);
+  await recordRefusal(parts, ctx, state);
 }
 
 /** Without a body there is no type, and an empty form. */
@@ -148,7 +160,8 @@ export function surround(engine: Provider, parts: BridgeParts): void {
         await complete(parts, ctx, state);
       });
     } catch (error) {
-      parts.report(error, state.act.requestId);
+      if (error instanceof RateLimited) ctx.remove('WWW-Authenticate');
+      else parts.report(error, state.act.requestId);
       const failure = toFailure(error);
       ctx.status = failure.status;
       ctx.set(failure.headers);

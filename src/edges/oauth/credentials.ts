@@ -10,7 +10,7 @@ import { formValue, formValues, type RequestState } from './state.ts';
 const tokenPart = /^[A-Za-z0-9_-]+$/;
 
 /** The `sub` of a compact JWT, unverified; `undefined`: this is none. As strict and as bounded as any body: the engine is neither. */
-function readSub(jwt: string): unknown {
+export function readSub(jwt: string): unknown {
   const [header, claims, signature, ...rest] = jwt.split('.');
   if (header === undefined || claims === undefined || signature === undefined || rest.length > 0) return undefined;
   if (![header, claims].every((part) => tokenPart.test(part)) || !/^[A-Za-z0-9_-]*$/.test(signature)) return undefined;

@@ -134,13 +134,15 @@ function tighten(provider: Provider, parts: EngineParts): void {
   Object.assign(provider.OIDCContext.prototype, { clientJwtAuthExpectedAudience: () => new Set([parts.issuer]) });
   Object.assign(provider.Client.prototype, {
     compareClientSecret(this: { clientSecret: string }, secret: string): boolean {
-      return secretMatches(secret, Buffer.from(this.clientSecret, 'hex'));
+      const matches = secretMatches(secret, Buffer.from(this.clientSecret, 'hex'));
+      if (matches) parts.stateOf(Provider.ctx).proven = true;
+      return matches;
     },
   });
   // Noted here, used up in the transaction of the answer: one statement, which also decides between two at once.
   Object.assign(provider.ReplayDetection, {
     unique: async (iss: string, jti: string, exp: number): Promise<boolean> => {
-      parts.stateOf(Provider.ctx).assertion = toAssertion(iss, jti, exp);
+      Object.assign(parts.stateOf(Provider.ctx), { assertion: toAssertion(iss, jti, exp), proven: true });
       return true;
     },
   });

@@ -11,10 +11,12 @@ import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { parseForm, readBody } from '../../platform/http/body.ts';
 import { withDeadline } from '../../platform/http/deadline.ts';
+import { type Limits, RateLimited } from '../../platform/http/rate-limit.ts';
 import { type BridgeParts, deadlineMs, headersOf, runEngine, stateOf, surround, toFailure } from './bridge.ts';
 import { createCallers } from './callers.ts';
 import { createEngine } from './engine.ts';
 import { isReason, renderHelp } from './help-page.ts';
+import { holdBack } from './hold-back.ts';
 import { toMetadata } from './metadata.ts';
 import { answerPlainRequest, type ShortPath } from './short-path.ts';
 import type { Caller, RequestState } from './state.ts';
@@ -26,6 +28,7 @@ export interface OAuthParts {
   /** The act of a request before its caller is known. */
   actOf(c: Context, by: Act['by']): Act;
   observe: TokenEndpoint['observe'];
+  limits: Limits;
   report: BridgeParts['report'];
 }
 
@@ -69,6 +72,10 @@ function normaliseType(request: IncomingMessage): boolean {
 }
 
 function errorOf(c: Context, error: WritError): Response {
+  if (error instanceof RateLimited) {
+    const { status, body, headers } = toFailure(error);
+    return c.json(body, status, { 'Cache-Control': 'no-store', ...headers });
+  }
   const status = error.code === 'too_large' ? 413 : 400;
   return c.json({ error: 'invalid_request', error_description: error.detail }, status, { 'Cache-Control': 'no-store' });
 }
@@ -80,7 +87,7 @@ async function answerShortly(
   c: Context,
   state: RequestState,
 ): Promise<Response | undefined> {
-  const write = (status: 200 | 400 | 401 | 500 | 503, body: object, headers = {}): Response =>
+  const write = (status: 200 | 400 | 401 | 429 | 500 | 503, body: object, headers = {}): Response =>
     c.body(JSON.stringify(body), status, {
       'Content-Type': 'application/json; charset=utf-8',
       ...headersOf(state),
@@ -113,6 +120,8 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
   });
   surround(engine, {
     reader: { db, keyring: issuer.keyring, issuer: issuer.issuer, now: issuer.now },
+    observe: parts.observe,
+    noteFailure: parts.limits.noteFailure,
     report: parts.report,
   });
 
@@ -130,14 +139,12 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
           id: form.find(([name]) => name === 'client_id')?.[1].slice(0, 128) ?? 'unauthenticated',
         } as const;
         const state: RequestState = { act: parts.actOf(c, by), form };
-        if (path !== tokenPath) {
-          await runEngine(engine, c, hideToken(bytes, form), state);
-          return RESPONSE_ALREADY_SENT;
-        }
-        const answer = await answerShortly(short, parts, c, state);
-        if (answer !== undefined) return answer;
-        await runEngine(engine, c, bytes, state);
-        return RESPONSE_ALREADY_SENT;
+        const charge = holdBack(parts.limits, state, c.env);
+        const answer = path === tokenPath ? await answerShortly(short, parts, c, state) : undefined;
+        if (answer === undefined)
+          await runEngine(engine, c, path === tokenPath ? bytes : hideToken(bytes, form), state);
+        if (answer !== undefined || state.proven === true) charge();
+        return answer ?? RESPONSE_ALREADY_SENT;
       } catch (error) {
         if (error instanceof WritError && error.code !== 'unavailable') return errorOf(c, error);
         throw error;

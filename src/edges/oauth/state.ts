@@ -13,6 +13,8 @@ export interface RequestState {
   /** The form as sent, in order. */
   form: readonly (readonly [string, string])[];
   caller?: Caller;
+  /** The caller's credential was good, whatever becomes of the request. */
+  proven?: true;
   /** A verified client assertion that is still to be used up. */
   assertion?: Assertion;
   /** The refusal or grant already stands in the audit log. */

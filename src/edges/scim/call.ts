@@ -6,6 +6,7 @@ import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
+import type { Limits } from '../../platform/http/rate-limit.ts';
 import { ScimRefusal, StaleVersion } from './errors.ts';
 import type { Resource } from './resource.ts';
 import { etagOf } from './wire.ts';
@@ -16,17 +17,23 @@ export interface ScimDeps {
   now: () => Date;
   issuer: string;
   log: Logger;
+  /** Told of each departure once its answer was sent. */
+  observe?(departure: { agents: number; seconds: number }): void;
+  limits: Limits;
 }
 
 export interface Variables {
   /** Given by the server when it has numbered the request already. */
   requestId?: string;
+  traceId?: string;
   act: Act;
   /** `null` until the bearer token was recognised. */
   directory: { id: string; name: string } | null;
   requestedAt: Date;
   /** The receipt that this answer is the proof of. */
   offboarding: string | null;
+  /** By this request; `null`: it was none, or repeats one. */
+  agentsStopped: number | null;
 }
 
 export type ScimContext = Context<{ Variables: Variables }>;
@@ -78,7 +85,7 @@ function requireJson(c: ScimContext): void {
 }
 
 /** `undefined`: no JSON by any reading. */
-function parseLeniently(bytes: Uint8Array): unknown {
+export function parseLeniently(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes));
   } catch {

@@ -4,6 +4,7 @@
  */
 import { type ErrorCode, WritError } from '../../errors.ts';
 import { isOutage } from '../../platform/db/client.ts';
+import { RateLimited } from '../../platform/http/rate-limit.ts';
 import { scimUrns } from '../../protocol.ts';
 
 export type ScimType =
@@ -35,7 +36,7 @@ export class StaleVersion extends Error {
 }
 
 export interface ScimFailure {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 500 | 501 | 503;
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 429 | 500 | 501 | 503;
   scimType?: ScimType;
   detail: string;
   headers?: Record<string, string>;
@@ -52,12 +53,14 @@ const answers: Record<ErrorCode, Omit<ScimFailure, 'detail'>> = {
   too_large: { status: 413 },
   unsupported_media_type: { status: 415 },
   method_not_allowed: { status: 405 },
+  rate_limited: { status: 429 },
   unavailable: { status: 503, headers: { 'Retry-After': retryAfterSeconds } },
 };
 
 /** How anything that was thrown is answered. */
 export function toFailure(error: unknown): ScimFailure {
   if (error instanceof ScimRefusal) return { status: 400, scimType: error.scimType, detail: error.detail };
+  if (error instanceof RateLimited) return { status: 429, detail: error.detail, headers: error.headers };
   if (error instanceof WritError) return { ...answers[error.code], detail: error.detail };
   if (error instanceof StaleVersion) return { status: 412, detail: 'If-Match: the resource has changed since.' };
   if (isOutage(error)) return { ...answers.unavailable, detail: 'The service is unavailable; try again later.' };

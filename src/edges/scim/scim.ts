@@ -18,6 +18,7 @@ import { answer, baseOf, queryOf, type ScimContext, type ScimDeps, scimType, typ
 import { resourceTypes, schemas, serviceProviderConfig } from './discovery.ts';
 import { failureBody, type ScimFailure, toFailure } from './errors.ts';
 import * as groups from './groups.ts';
+import { holdBack } from './hold-back.ts';
 import { listResponse } from './list.ts';
 import type { Resource } from './resource.ts';
 import * as users from './users.ts';
@@ -30,10 +31,11 @@ export function createScim(deps: ScimDeps): Hono<{ Variables: Variables }> {
   scim.onError((error, c) => refuse(deps, c, error));
   scim.use('*', async (c, next) => {
     await authenticate(deps, c);
+    await holdBack(deps, c);
     await next();
     const receipt = c.get('offboarding');
     // Only what was answered well proves anything.
-    if (receipt !== null && c.res.ok) whenSent(c, () => confirm(deps, receipt));
+    if (receipt !== null && c.res.ok) whenSent(c, () => confirm(deps, c, receipt));
   });
   mountDiscovery(deps, scim);
   scim.get('/Users', (c) => users.listUsers(deps, c));
@@ -114,9 +116,15 @@ const maxTokenLength = 512;
 
 /** Finds out which directory calls. An outage throws and becomes a 503: a 401 would make an IdP give up. */
 async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
-  const act = { node: deps.node, requestId: c.get('requestId') ?? randomUUID(), from: remoteAddressOf(c) };
+  const act = {
+    node: deps.node,
+    requestId: c.get('requestId') ?? randomUUID(),
+    from: remoteAddressOf(c),
+    traceId: c.get('traceId'),
+  };
   c.set('requestedAt', deps.now());
   c.set('offboarding', null);
+  c.set('agentsStopped', null);
   c.set('directory', null);
   c.set('act', { ...act, by: { type: 'directory', id: 'unknown' } });
   const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
@@ -146,8 +154,12 @@ function whenSent(c: ScimContext, act: () => void): void {
   else outgoing.once('finish', act);
 }
 
-function confirm(deps: ScimDeps, receipt: string): void {
-  markAnswered(deps.db, receipt, deps.now()).catch((error: unknown) => {
+function confirm(deps: ScimDeps, c: ScimContext, receipt: string): void {
+  const answeredAt = deps.now();
+  const agents = c.get('agentsStopped');
+  const seconds = Math.max(0, answeredAt.getTime() - c.get('requestedAt').getTime()) / 1000;
+  if (agents !== null) deps.observe?.({ agents, seconds });
+  markAnswered(deps.db, receipt, answeredAt).catch((error: unknown) => {
     deps.log.warn({ err: error, offboarding: receipt }, 'the instant of the answer could not be recorded');
   });
 }
@@ -158,14 +170,25 @@ function fail(c: ScimContext, failure: ScimFailure): Response {
 }
 
 async function refuse(deps: ScimDeps, c: ScimContext, error: unknown): Promise<Response> {
-  const failure = toFailure(error);
+  const failure = toFailure(limitStranger(deps, c, error));
   const { requestId } = c.get('act');
   if (failure.status >= 500) deps.log.error({ err: error, requestId, method: c.req.method }, 'a SCIM request failed');
-  else await recordRefusal(deps, c, failure);
+  else if (failure.status !== 429) await recordRefusal(deps, c, failure);
   if (failure.status === 401 && c.req.header('authorization') !== undefined) {
     failure.headers = { 'WWW-Authenticate': 'Bearer realm="Writ SCIM", error="invalid_token"' };
   }
   return fail(c, failure);
+}
+
+/** Nobody without a directory's token fills the log: past the limit a refusal says no more than that. */
+function limitStranger(deps: ScimDeps, c: ScimContext, error: unknown): unknown {
+  if (!(error instanceof WritError) || error.code !== 'unauthenticated') return error;
+  try {
+    deps.limits.noteFailure(remoteAddressOf(c));
+    return error;
+  } catch (limited) {
+    return limited;
+  }
 }
 
 /**

@@ -92,7 +92,8 @@ export async function getUser(deps: ScimDeps, c: ScimContext): Promise<Response>
 }
 
 async function answerUser(deps: ScimDeps, c: ScimContext, person: Person, status: 200 | 201 = 200): Promise<Response> {
-  // Who has just come is in no group: nothing is read that could fail, for a creation's retry would meet a conflict.
+  // A creation's answer names no groups, of which hardly anybody who has just come is in any: nothing is read that could
+  // fail, for the retry would meet a conflict.
   const groups = status === 201 ? undefined : await groupsOf(deps.db, [person.id]);
   const resource = renderUser(baseOf(deps), person, groups?.get(person.id) ?? []);
   c.header('ETag', etagOf(person));
@@ -104,6 +105,10 @@ const refuseUnclear = (departure: Departure): void => {
   if (departure === 'unclear') throw new ScimRefusal('invalidValue', 'active: true or false is expected');
 };
 
+/**
+ * POST. 201 also for somebody whom it brings back (RFC 7644 §3.3 has no other success, and IdPs take the id from it); 409
+ * is left for a name that is in use (§3.3, `uniqueness`).
+ */
 export async function createUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
   const body = await readJson(c);
   const departure = readDeparture('POST', body);
@@ -140,7 +145,7 @@ export async function changeUser(deps: ScimDeps, c: ScimContext): Promise<Respon
     deps.db,
     c.get('act'),
     { directoryId: directoryOf(c).id, id },
-    { method, requestedAt: c.get('requestedAt'), leaves: departure === 'leaves' },
+    { ...leaverRequest(c), leaves: departure === 'leaves' },
     merge,
   );
   noteOffboarding(c, offboarding);
@@ -153,11 +158,17 @@ export async function deleteUser(deps: ScimDeps, c: ScimContext): Promise<Respon
     deps.db,
     c.get('act'),
     { directoryId: directoryOf(c).id, id: idOf(c) },
-    { method: 'DELETE', requestedAt: c.get('requestedAt') },
+    leaverRequest(c),
   );
   noteOffboarding(c, offboarding);
   return c.body(null, 204);
 }
+
+const leaverRequest = (c: ScimContext) => ({
+  method: c.req.method,
+  requestedAt: c.get('requestedAt'),
+  observe: (agents: number) => c.set('agentsStopped', agents),
+});
 
 function noteOffboarding(c: ScimContext, id: string | null): void {
   c.set('offboarding', id);

@@ -14,14 +14,22 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { acknowledge, readFeed, snapshot } from '../../domain/signals/feed.ts';
+import {
+  acknowledge,
+  type Follower,
+  measureAcknowledgementLag,
+  readFeed,
+  snapshot,
+} from '../../domain/signals/feed.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
+import { remoteAddressOf } from '../../platform/http/remote-address.ts';
 import { parseBasic } from './basic.ts';
 import { encodeEvent, encodeRevocation } from './frames.ts';
 import { toProblem } from './problem.ts';
 import { type FeedReaderOptions, startReader } from './reader.ts';
+import { shareReads } from './shared-reads.ts';
 import { createEventStream, type EventStream } from './stream.ts';
 
 export interface FeedOptions {
@@ -32,6 +40,8 @@ export interface FeedOptions {
   /** The newest signed checkpoint of the audit log (compact JWS). */
   latestCheckpoint: (db: Db) => Promise<string | null>;
   log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  /** Counts a caller without good credentials; throws when it is one too many. */
+  noteFailure: (address: string | null) => void;
   /** Heartbeats come at least this often; 1000 at most, and by default. */
   heartbeatMs?: number;
   /** The feed is read at least this often, notified or not; 250 by default. */
@@ -46,14 +56,25 @@ export interface Feed {
   close(): Promise<void>;
   /** The last number read by this process; 0 before the first read. */
   position(): number;
+  /** Seconds since this process last read the feed to its end; not a number before the first time. */
+  lagSeconds(): number;
   /** Open streams. */
   subscribers(): number;
+  /** How long the slowest of the verifiers connected here has left a departure unacknowledged, in seconds. */
+  measureAcknowledgementLag(): Promise<number>;
 }
 
 type FeedContext = Context<{ Bindings: Partial<HttpBindings> }>;
 
-/** Each open stream, with the id of the API it was opened by. */
-type Streams = Map<EventStream, string>;
+/** Who opened a stream. */
+interface Subscriber {
+  apiId: string;
+  /** The name it acknowledges under, if it gave it with the request (`Writ-Verifier`). */
+  verifier: string | undefined;
+  /** Monotonic milliseconds. */
+  connectedAt: number;
+}
+type Streams = Map<EventStream, Subscriber>;
 
 const streamsAtMost = 10_000;
 const streamsAtMostPerApi = 1_000;
@@ -61,11 +82,14 @@ const pageSize = 1_000;
 /** How long a request may wait for a process that has just started. */
 const startMs = 2_000;
 
+const verifierLength = 200;
 const acknowledgementBytes = 4_096;
-const acknowledgement = z.strictObject({ seq: z.int().min(0), verifier: z.string().min(1).max(200) });
+const acknowledgement = z.strictObject({ seq: z.int().min(0), verifier: z.string().min(1).max(verifierLength) });
 
 export function createFeed(options: FeedOptions): Feed {
   const streams: Streams = new Map();
+  // What a node that was restarted is asked by all its verifiers at once: one read and one encoding serve them.
+  const collect = shareReads((after: number | undefined) => collectMissed(options, after));
   const reader = startReader({
     ...options,
     pollMs: options.pollMs ?? 250,
@@ -104,7 +128,7 @@ export function createFeed(options: FeedOptions): Feed {
     if (c.req.method !== 'GET') return refuseMethod('GET');
     const api = await authenticate(options, c);
     if (!(await isReading())) throw new WritError('unavailable', 'the feed is not being read');
-    return await openStream(options, streams, api.id, c);
+    return await openStream({ ...options, collect, streams }, api.id, c);
   });
   app.post('/ack', async (c) => await receiveAcknowledgement(options, c));
   app.all('/', () => refuseMethod('GET'));
@@ -118,19 +142,32 @@ export function createFeed(options: FeedOptions): Feed {
       await reader.close();
     },
     position: () => reader.position() ?? 0,
+    lagSeconds: () => secondsSince(reader.currentAt() ?? Number.NaN),
     subscribers: () => streams.size,
+    measureAcknowledgementLag: () => measureAcknowledgementLag(options.db, [...streams.values()].flatMap(toFollower)),
   };
 }
+
+const secondsSince = (ms: number): number => (performance.now() - ms) / 1000;
+
+const toFollower = ({ apiId, verifier, connectedAt }: Subscriber): Follower[] =>
+  verifier === undefined ? [] : [{ apiId, verifier, connectedSeconds: secondsSince(connectedAt) }];
 
 async function authenticate(options: FeedOptions, c: FeedContext): Promise<{ id: string }> {
   const credentials = parseBasic(c.req.header('authorization'));
   const api = credentials && (await options.authenticateApi(credentials.clientId, credentials.secret));
-  if (!api) throw new WritError('unauthenticated', 'no feed credentials of an API');
-  return api;
+  if (api) return api;
+  options.noteFailure(remoteAddressOf(c));
+  throw new WritError('unauthenticated', 'no feed credentials of an API');
 }
 
-async function openStream(options: FeedOptions, streams: Streams, apiId: string, c: FeedContext): Promise<Response> {
-  const own = [...streams.values()].filter((id) => id === apiId).length;
+interface Joining extends FeedOptions {
+  streams: Streams;
+  collect(after: number | undefined): Promise<Missed>;
+}
+
+async function openStream({ streams, collect, ...options }: Joining, apiId: string, c: FeedContext): Promise<Response> {
+  const own = [...streams.values()].filter((one) => one.apiId === apiId).length;
   if (streams.size >= streamsAtMost || own >= streamsAtMostPerApi) {
     throw new WritError('unavailable', 'too many streams');
   }
@@ -143,10 +180,12 @@ async function openStream(options: FeedOptions, streams: Streams, apiId: string,
     },
     cut: () => c.env?.outgoing?.destroy(),
   });
-  streams.set(stream, apiId);
+  const name = c.req.header('writ-verifier');
+  const verifier = name !== undefined && name.length <= verifierLength ? name : undefined;
+  streams.set(stream, { apiId, verifier, connectedAt: performance.now() });
   signal.addEventListener('abort', stream.end);
   try {
-    const { frames, seq } = await collectMissed(options, parseLastEventId(c.req.header('last-event-id')));
+    const { frames, seq } = await collect(parseLastEventId(c.req.header('last-event-id')));
     stream.start(frames, seq);
   } catch (error) {
     stream.end();
@@ -158,11 +197,13 @@ async function openStream(options: FeedOptions, streams: Streams, apiId: string,
   });
 }
 
+interface Missed {
+  frames: Uint8Array[];
+  seq: number;
+}
+
 /** The events up to now for a verifier that knows everything up to `after`, or nothing (`undefined`). */
-async function collectMissed(
-  { db, latestCheckpoint }: FeedOptions,
-  after: number | undefined,
-): Promise<{ frames: Uint8Array[]; seq: number }> {
+async function collectMissed({ db, latestCheckpoint }: FeedOptions, after: number | undefined): Promise<Missed> {
   const checkpoint = await latestCheckpoint(db);
   const frames: Uint8Array[] = [];
   for (let seq = after; seq !== undefined; ) {

@@ -2,9 +2,11 @@
 import { WritError } from '../../errors.ts';
 import { isOutage } from '../../platform/db/client.ts';
 import { respondProblem } from '../../platform/http/problem.ts';
+import { RateLimited } from '../../platform/http/rate-limit.ts';
 
 /** The answer to anything thrown. `isFault`: nobody threw it on purpose, so it belongs in the log. */
 export function toProblem(error: unknown): { response: Response; isFault: boolean } {
+  if (error instanceof RateLimited) return { response: respondProblem(error.code, {}, error.headers), isFault: false };
   if (error instanceof WritError) return { response: respond(error), isFault: false };
   return { response: respondProblem(isOutage(error) ? 'unavailable' : 'internal'), isFault: true };
 }

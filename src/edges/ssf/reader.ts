@@ -28,6 +28,8 @@ export interface FeedReaderOptions {
 export interface FeedReader {
   /** The last number read; undefined until the first read has succeeded. */
   position(): number | undefined;
+  /** When the last read that reached the end of the feed was asked for, in monotonic milliseconds. */
+  currentAt(): number | undefined;
   /** Resolves with the first successful read. */
   started: Promise<void>;
   close(): Promise<void>;
@@ -42,6 +44,7 @@ export function startReader(options: FeedReaderOptions): FeedReader {
   const heart = createHeart(options);
   const started = Promise.withResolvers<void>();
   let position: number | undefined;
+  let currentAt: number | undefined;
   let isClosed = false;
   let isAway = false;
 
@@ -53,6 +56,7 @@ export function startReader(options: FeedReaderOptions): FeedReader {
     position = advance(options, position, read);
     started.resolve();
     if (position < read.head) return true;
+    currentAt = askedAt;
     heart.beat({ seq: position, readAt: read.readAt }, askedAt);
     return false;
   }
@@ -81,6 +85,7 @@ export function startReader(options: FeedReaderOptions): FeedReader {
 
   return {
     position: () => position,
+    currentAt: () => currentAt,
     started: started.promise,
     async close() {
       isClosed = true;

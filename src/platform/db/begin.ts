@@ -16,13 +16,21 @@ interface Loss {
 
 const never = new Promise<never>(() => {});
 
-/** Patches `sql.begin` and returns the same client. */
-export function guardTransactions(sql: postgres.Sql): postgres.Sql {
+/** How many transactions hold a connection now. */
+export interface OpenTransactions {
+  count: number;
+}
+
+/** Patches `sql.begin` and returns the same client. Counts in `open` what is under way. */
+export function guardTransactions(sql: postgres.Sql, open: OpenTransactions = { count: 0 }): postgres.Sql {
   const begin = sql.begin.bind(sql) as Begin;
   const guarded: Begin = async (...args) => {
     const fn = args.pop() as Callback;
     const loss: Loss = { error: undefined };
+    let held = 0;
     const run = async (scoped: postgres.TransactionSql): Promise<unknown> => {
+      held = 1;
+      open.count += 1;
       try {
         const result = await fn(guardStatements(scoped, loss));
         if (loss.error === undefined) return result;
@@ -36,6 +44,8 @@ export function guardTransactions(sql: postgres.Sql): postgres.Sql {
     } catch (error) {
       if (isConnectionLoss(error)) loss.error ??= error;
       throw error;
+    } finally {
+      open.count -= held;
     }
   };
   return Object.assign(sql, { begin: guarded });

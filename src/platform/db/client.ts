@@ -12,6 +12,7 @@
  */
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
+import { inSpan } from '../http/tracing.ts';
 import { registerArrays } from './array-types.ts';
 import { guardTransactions } from './begin.ts';
 import { createSocketFactory } from './socket.ts';
@@ -27,6 +28,8 @@ export type Executor = Db | Tx;
 export interface Database {
   db: Db;
   sql: Sql;
+  /** Transactions that hold a connection now. */
+  openTransactions(): number;
   /** Waits up to 5 seconds for what is running, then cuts it off. */
   close(): Promise<void>;
 }
@@ -73,11 +76,12 @@ export function connect({ url: given, poolSize = 10, applicationName = 'writ' }:
     ssl: false,
     socket: createSocketFactory({ silenceMs: 6_500, idleMs: 75_000 }, tls),
   };
-  const sql = guardTransactions(postgres(url, options));
+  const open = { count: 0 };
+  const sql = guardTransactions(postgres(url, options), open);
   const db: Db = drizzle({ client: sql });
   acceptDates(sql);
   registerArrays(sql);
-  return { db, sql, close: () => sql.end({ timeout: 5 }) };
+  return { db, sql, openTransactions: () => open.count, close: () => sql.end({ timeout: 5 }) };
 }
 
 /** Drizzle makes the date serializers pass values through, so that a `Date` in a raw query would throw. */
@@ -91,7 +95,10 @@ function acceptDates(sql: Sql): void {
  * Runs `fn` in one transaction: all of it is committed, or nothing. Rejects with an outage (`isOutage`) when it has not
  * finished after 9 seconds; a transaction that is late never commits after that, unless its COMMIT was already sent.
  */
-export async function transaction<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
+export const transaction = <T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> =>
+  inSpan('transaction', {}, () => transact(db, fn));
+
+async function transact<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
   const late = { is: false };
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_resolve, reject) => {

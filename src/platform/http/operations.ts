@@ -5,7 +5,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono, type MiddlewareHandler } from 'hono';
-import { routePath } from 'hono/route';
+import { matchedRoutes } from 'hono/route';
 import { WritError } from '../../errors.ts';
 import { isOutage, type Sql } from '../db/client.ts';
 import { hashSecret } from '../keys/secret.ts';
@@ -14,6 +14,7 @@ import { withDeadline } from './deadline.ts';
 import { createRequestId, type Logger } from './log.ts';
 import { respondProblem } from './problem.ts';
 import { remoteAddressOf } from './remote-address.ts';
+import { traceRequest } from './tracing.ts';
 
 export interface OperationsParts {
   sql: Sql;
@@ -22,7 +23,7 @@ export interface OperationsParts {
   metricsToken: string | undefined;
 }
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string } };
+type Env = { Bindings: HttpBindings; Variables: { requestId: string; traceId?: string } };
 
 export interface Operations {
   routes: Hono<Env>;
@@ -30,7 +31,7 @@ export interface Operations {
   notFound(c: Context): Response;
   answerFault(error: unknown, c: Context, log: Logger): Response;
   beReady(ready: boolean): void;
-  /** Refreshes what is measured by looking rather than by counting. */
+  /** Looks at the database for what cannot be counted here. */
   watch(): Promise<void>;
 }
 
@@ -45,9 +46,43 @@ function mayReadMetrics(c: Context, parts: OperationsParts): boolean {
   return loopback.test(remoteAddressOf(c) ?? '');
 }
 
+/** The pattern that fits best. A catch-all, which also stands behind what is known, only where nothing else fits. */
+function routeOf(c: Context): string {
+  const patterns = matchedRoutes(c).map(({ path }) => path);
+  return patterns.findLast((path) => !path.endsWith('*')) ?? patterns.at(-1) ?? '';
+}
+
+/** What the protocol engine has answered by itself stands on the response of Node. */
+const statusOf = ({ res: { status }, env }: Context<Env>): number =>
+  status === 200 ? (env.outgoing?.statusCode ?? status) : status;
+
+/** Around everything: the request's id, its span, its time, and what every answer carries. */
+function observeWith({ httpDuration }: Metrics): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const requestId = createRequestId();
+    c.set('requestId', requestId);
+    const stop = httpDuration.startTimer();
+    const describe = () => ({ route: routeOf(c), status: statusOf(c) });
+    const [traceparent, tracestate] = [c.req.header('traceparent'), c.req.header('tracestate')];
+    const answer = async (traceId: string | undefined) => {
+      if (traceId !== undefined) c.set('traceId', traceId);
+      await next();
+    };
+    await traceRequest({ method: c.req.method, traceparent, tracestate }, answer, describe);
+    const { route, status } = describe();
+    stop({ route, method: c.req.method, status: String(status) });
+    c.res.headers.set('X-Request-ID', requestId);
+    c.res.headers.set('X-Content-Type-Options', 'nosniff');
+  };
+}
+
 export function createOperations(parts: OperationsParts): Operations {
   const { sql, metrics } = parts;
   let ready = false;
+  const seen = { up: Number.NaN, unsealed: Number.NaN, sealingLag: Number.NaN };
+  metrics.watch('writ_db_up', () => seen.up);
+  metrics.watch('writ_audit_unsealed', () => seen.unsealed);
+  metrics.watch('writ_audit_sealing_lag_seconds', () => seen.sealingLag);
   const isAnswering = async (): Promise<boolean> => {
     try {
       // A primary that was demoted still answers, but can record nothing and so decide nothing.
@@ -77,18 +112,7 @@ export function createOperations(parts: OperationsParts): Operations {
 
   return {
     routes,
-    observe: async (c, next) => {
-      const requestId = createRequestId();
-      c.set('requestId', requestId);
-      const stop = metrics.httpDuration.startTimer();
-      await next();
-      // What the protocol engine has answered by itself stands on the response of Node.
-      const { status } = c.res;
-      const sent = status === 200 ? (c.env.outgoing?.statusCode ?? status) : status;
-      stop({ route: routePath(c, -1), method: c.req.method, status: String(sent) });
-      c.res.headers.set('X-Request-ID', requestId);
-      c.res.headers.set('X-Content-Type-Options', 'nosniff');
-    },
+    observe: observeWith(metrics),
     notFound: () => respondProblem('not_found'),
     answerFault: (error, c, log) => {
       const requestId: unknown = c.get('requestId');
@@ -100,10 +124,16 @@ export function createOperations(parts: OperationsParts): Operations {
       ready = now;
     },
     watch: async () => {
-      metrics.databaseUp.set((await isAnswering()) ? 1 : 0);
-      const [row] = await sql<{ unsealed: number }[]>`
-        select count(*)::float8 as unsealed from audit_entries where number is null`;
-      metrics.auditUnsealed.set(row?.unsealed ?? 0);
+      seen.up = (await isAnswering()) ? 1 : 0;
+      // What was seen before says nothing of now.
+      seen.unsealed = seen.sealingLag = Number.NaN;
+      if (seen.up === 0) return;
+      const [row] = await sql<{ unsealed: number; lag: number }[]>`
+        select count(*)::float8 as unsealed,
+          coalesce(greatest(extract(epoch from clock_timestamp() - min(at)), 0), 0)::float8 as lag
+        from audit_entries where number is null`;
+      seen.unsealed = row?.unsealed ?? Number.NaN;
+      seen.sealingLag = row?.lag ?? Number.NaN;
     },
   };
 }

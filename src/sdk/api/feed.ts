@@ -111,6 +111,8 @@ async function openStream(
     headers: {
       accept: 'text/event-stream',
       authorization: options.authorization,
+      // Who does not acknowledge can then be missed.
+      'writ-verifier': options.verifierId,
       ...(seq === undefined ? {} : { 'last-event-id': String(seq) }),
     },
     redirect: 'manual',
