@@ -8,12 +8,16 @@ import { fileURLToPath } from 'node:url';
 const source = new URL('./main.ts', import.meta.url);
 const built = new URL('../../dist/cli/main.js', import.meta.url);
 const ownNode = fileURLToPath(new URL('../../node_modules/.bin/node', import.meta.url));
+const installed = new URL('../../node_modules/commander', import.meta.url);
 const isCheckout = existsSync(source);
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const isOld = major < 22 || (major === 22 && minor < 18);
 
-if (!isOld) {
+if (!isOld && isCheckout && !existsSync(installed)) {
+  process.stderr.write('writ: what it needs is not installed: run `npm ci` here.\n');
+  process.exitCode = 2;
+} else if (!isOld) {
   await import((isCheckout ? source : built).href);
 } else if (isCheckout && existsSync(ownNode) && process.env.WRIT_RELAUNCHED === undefined) {
   relaunch();
