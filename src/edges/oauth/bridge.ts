@@ -118,6 +118,9 @@ async function complete(parts: BridgeParts, ctx: KoaContextWithOIDC, state: Requ
   const aboutToken = ctx.oidc?.route === 'introspection' || ctx.oidc?.route === 'revocation';
   if (aboutToken && ctx.status === 200) await answerAboutToken(parts, ctx, state);
   if (ctx.status >= 400 && ctx.status < 500 && state.recorded !== true) await recordRefusal(parts, ctx, state);
+  // The same page whatever the check: what all of them ask for is no secret.
+  if (ctx.status === 401)
+    ctx.body = { ...(ctx.body as object), error_uri: `${parts.reader.issuer}/oauth/errors/invalid_client` };
 }
 
 /** Without a body there is no type, and an empty form. */

@@ -12,7 +12,7 @@ import type { Db } from '../../platform/db/client.ts';
 import { parseForm, readBody } from '../../platform/http/body.ts';
 import { type BridgeParts, runEngine, stateOf, surround } from './bridge.ts';
 import { createEngine } from './engine.ts';
-import { isReason, renderHelp } from './help-page.ts';
+import { isHelpTopic, renderHelp } from './help-page.ts';
 import { toMetadata } from './metadata.ts';
 import type { Caller, RequestState } from './state.ts';
 import { answerTokenRequest, type TokenEndpoint } from './token.ts';
@@ -126,7 +126,7 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
   );
   app.get('/oauth/errors/:reason', (c) => {
     const reason = c.req.param('reason');
-    if (!isReason(reason)) return c.notFound();
+    if (!isHelpTopic(reason)) return c.notFound();
     c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'");
     return c.html(renderHelp(reason));
   });
