@@ -44,6 +44,26 @@ test('the packed tarball, installed without devDependencies into an empty folder
     'function',
   ]);
 
+  // What README prints is complete: its lines compile against the types that were packed.
+  const examples = [...(await readFile(join(root, 'README.md'), 'utf8')).matchAll(/^```ts\n(.*?)^```$/gms)];
+  expect(examples).toHaveLength(2);
+  for (const [at, [, example = '']] of examples.entries()) await writeFile(join(folder, `readme-${at}.ts`), example);
+  const strictly = [
+    '--noEmit',
+    '--strict',
+    '--exactOptionalPropertyTypes',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2024',
+  ];
+  const typed = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  const compiled = await run(process.execPath, [compiler, ...strictly, ...typed, 'readme-0.ts', 'readme-1.ts'], {
+    cwd: folder,
+  }).catch((error) => error);
+  expect(compiled.stdout).toBe('');
+
   const help = await run('npx', ['--no-install', 'writ', '--help'], { cwd: folder });
   expect(help.stdout).toMatch(/^Usage: writ/m);
 });
