@@ -21,7 +21,7 @@ test('the packed tarball, installed without devDependencies into an empty folder
   // The build of `prepack` may speak first.
   const [{ filename, files }] = JSON.parse(packed.stdout.slice(packed.stdout.indexOf('[\n')));
   const paths: string[] = files.map(({ path }: { path: string }) => path);
-  expect(paths).toContain('dist/sdk/api/verifier.d.ts');
+  expect(paths).toContain('dist/sdk/api/verify.d.ts');
   expect(paths.filter((path) => /^(test|bench|node_modules)\/|\.test\./.test(path))).toEqual([]);
 
   await writeFile(join(folder, 'package.json'), '{"private":true,"type":"module"}');
