@@ -107,14 +107,13 @@ const readRate = (read: Read, name: string, fallback: number, problems: string[]
   readInteger(read, name, { fallback, least: 0, most: 999_999 }, problems);
 
 function readIssuer(text: string | undefined, port: number, problems: string[]): URL | undefined {
-  if (text === undefined && port === 0) {
-    problems.push('WRIT_ISSUER is needed with PORT=0: the issuer has to be known before the port is');
-    return undefined;
+  if (text === undefined) {
+    if (port === 0) problems.push('WRIT_ISSUER is needed with PORT=0: the issuer has to be known before the port is');
+    // `null`: PORT is the problem, and has been told.
+    return port === 0 ? undefined : (URL.parse(`http://localhost:${port}`) ?? undefined);
   }
-  const given = text ?? `http://localhost:${port}`;
-  const url = URL.parse(given);
+  const url = URL.parse(text);
   if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-    if (text === undefined) return undefined; // PORT is the problem, and has been told
     problems.push('WRIT_ISSUER has to be an https URL, such as https://writ.example.com');
     return undefined;
   }
@@ -122,8 +121,8 @@ function readIssuer(text: string | undefined, port: number, problems: string[]):
     problems.push('WRIT_ISSUER has to be https: tokens and secrets would cross the network in the clear');
   }
   if (url.username !== '' || url.password !== '') problems.push('WRIT_ISSUER must not contain user info');
-  if (/[?#]/.test(given)) problems.push('WRIT_ISSUER must not have a query or a fragment (RFC 8414 §2)');
-  else if (url.username === '' && url.password === '' && given !== withoutSlash(url.href)) {
+  if (/[?#]/.test(text)) problems.push('WRIT_ISSUER must not have a query or a fragment (RFC 8414 §2)');
+  else if (url.username === '' && url.password === '' && text !== withoutSlash(url.href)) {
     problems.push(`WRIT_ISSUER is compared byte by byte: write it as ${withoutSlash(url.href)}`);
   }
   return url;

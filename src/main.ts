@@ -17,10 +17,28 @@ export async function serve(env: Environment): Promise<void> {
   ];
   if (writ.adminTokenFile !== undefined) lines.push(`  admin token     in ${writ.adminTokenFile}`);
   process.stderr.write(`${lines.join('\n')}\n`);
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
-  });
+  await awaitSignal();
   await writ.close();
+}
+
+/** Of one Ctrl-C more than one signal may come: the terminal sends one to all, and npm passes its own on. */
+const repeatedMs = 1_000;
+
+/** Resolves at the first signal. One that comes later than its repetition ends the process at once. */
+function awaitSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let firstAt: number | undefined;
+    for (const [signal, number] of [
+      ['SIGTERM', 15],
+      ['SIGINT', 2],
+    ] as const) {
+      process.on(signal, () => {
+        firstAt ??= performance.now();
+        if (performance.now() - firstAt > repeatedMs) process.exit(128 + number);
+        resolve();
+      });
+    }
+  });
 }
 
 /** Brings the database up to this release and returns the names of the migrations that were run. */
@@ -39,15 +57,24 @@ export async function migrateDatabase(env: Environment): Promise<string[]> {
   }
 }
 
-/** Errors whose message says all that an operator needs; a stack would hide it. */
+/** Errors whose message says all that an operator needs, as does what the modules throw as a plain `Error`. */
 const told = new Set(['ConfigError', 'EmbeddedError', 'MigrationError', 'UnsafeDatabaseError']);
 
-/** Why Writ does not start, and what to do about it. */
+/** Why Writ does not start, and what to do about it. A stack, which would hide it, is for faults in the program alone. */
 export function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if ('code' in error && error.code === 'EADDRINUSE') return `${error.message}: stop what listens there, or set PORT`;
-  if (isOutage(error)) return `the database in DATABASE_URL does not answer: ${error.message}`;
-  return told.has(error.name) ? error.message : (error.stack ?? error.message);
+  const { message, name } = error;
+  if ('syscall' in error && error.syscall === 'listen') {
+    return 'code' in error && error.code === 'EADDRINUSE'
+      ? `${message}: stop what listens there, or set PORT`
+      : `${message}: set HOST and PORT to what this machine has and this user may use`;
+  }
+  if (isOutage(error)) return `the database in DATABASE_URL does not answer: ${message}`;
+  if ('syscall' in error && 'path' in error) {
+    return `${message}: WRIT_DATA_DIR has to be a folder that this user can make and write to`;
+  }
+  const isSentence = told.has(name) || (name === 'Error' && !('code' in error) && !('query' in error));
+  return isSentence ? message : (error.stack ?? message);
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {

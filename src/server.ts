@@ -66,6 +66,8 @@ export async function start(config: Config, surroundings: Surroundings): Promise
     const app = mount(ground, edges);
     recurAll(ground, edges, closing);
     closing.add(() => ground.queue.drain());
+    // Again before it drains: open streams would hold it up. Here it is for when there is nothing to drain.
+    closing.add(() => edges.feed.close());
     const server = await listen(mountAt(app, config.issuer), config);
     closing.add(() => drain(server));
     closing.add(() => edges.feed.close());
@@ -114,8 +116,13 @@ async function layGround(config: Config, now: () => Date, log: Logger, closing: 
   closing.add(close);
   await refuseUnsafe(sql);
   await migrate(sql);
-  const { kek, adminToken, adminTokenFile } = await resolveSecrets(config);
-  await ensureAdminToken(db, adminToken);
+  const { kek, adminToken, adminTokenFile: file } = await resolveSecrets(config);
+  // One that a node of several made up for itself must not end the one that the others were given.
+  const replaces = config.adminToken !== undefined || config.databaseUrl === undefined;
+  const isGood = await ensureAdminToken(db, adminToken, { replaces });
+  if (!isGood)
+    log.warn({ file }, 'the database knows another administration token: set WRIT_ADMIN_TOKEN to replace it');
+  const adminTokenFile = isGood ? file : undefined;
   const bus = createBus(sql, log);
   closing.add(() => bus.close());
   const keyring = await createKeyring({ db, kek, bus, now, log });

@@ -1,6 +1,6 @@
 /** Offboarding: how long the IdP waits for its answer, and when the last of three verifiers refuses the leaver's token. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createVerifier, type Verifier, VerifyError } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Verifier, VerifyError } from '../../src/sdk/api/verify.ts';
 import { api } from '../callers.ts';
 import { type Company, hire, openCompany, secret } from '../company.ts';
 import { quantile } from '../measure.ts';

@@ -1,6 +1,6 @@
 /** The API's SDK against `jose`, both verifying Writ's own tokens in this process. */
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
-import { createVerifier } from '../../src/sdk/api/verifier.ts';
+import { createVerifier } from '../../src/sdk/api/verify.ts';
 import { accessTokenType, api, askToken, type Caller, grants, readIntent } from '../callers.ts';
 import { hire, openCompany, secret } from '../company.ts';
 import { createClient } from '../load.ts';

@@ -80,6 +80,20 @@ describe('the bootstrap token', () => {
   });
 });
 
+describe('a token that a node made up for itself', () => {
+  it('is good where there was none, and never ends another', async () => {
+    const other = await openAdminWorld();
+    try {
+      expect(await ensureAdminToken(other.deps.db, 'writ_admin_own', { replaces: false })).toBe(false);
+      expect(await ensureAdminToken(other.deps.db, adminToken, { replaces: false })).toBe(true);
+      await other.sql`delete from admin_tokens`;
+      expect(await ensureAdminToken(other.deps.db, 'writ_admin_own', { replaces: false })).toBe(true);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
 describe('an outage', () => {
   it('is 503 with Retry-After for a good token and a bad one, never 401 or 404', async () => {
     const away = connect({ url: 'postgres://postgres@127.0.0.1:1/away' });

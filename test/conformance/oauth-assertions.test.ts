@@ -40,8 +40,21 @@ function expectRefused(answer: Answer): void {
   expect([answer.status, answer.body.error]).toEqual([401, 'invalid_client']);
   // Which check failed is for the log.
   expect(answer.body.error_description).toBe('client authentication failed');
+  expect(answer.body.error_uri).toBe(`${writ.url}/oauth/errors/invalid_client`);
   expect(answer.headers.get('cache-control')).toBe('no-store');
 }
+
+test('what a client assertion needs stands on a page, and which check failed in the audit log', async () => {
+  const refused = await askWith({ aud: `${writ.url}/oauth/token` });
+  expectRefused(refused);
+  const page = await fetch(refused.body.error_uri);
+  expect([page.status, await page.text()]).toEqual([
+    200,
+    expect.stringContaining('aud is the issuer and nothing else'),
+  ]);
+  const { body } = must(await writ.admin('GET', `/audit?kind=client.refused&agent=${world.triage.id}&limit=1`));
+  expect(body.items[0].details.detail).toBe('the audience of a client assertion is the issuer alone');
+});
 
 describe('RFC 7523 §3, RFC 7518: keys and algorithms', () => {
   test.each<Algorithm>(['ES256', 'Ed25519', 'EdDSA', 'RS256', 'PS256'])('%s authenticates', async (algorithm) => {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { VerifyError } from '../../src/sdk/api/errors.ts';
 import { createRevocations } from '../../src/sdk/api/revocations.ts';
-import { createVerifier, type Requirement, type Verifier } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Requirement, type Verifier } from '../../src/sdk/api/verify.ts';
 import { audience, type FakeWrit, startFakeWrit } from '../support/fake-writ.ts';
 
 let fake: FakeWrit;

@@ -169,6 +169,9 @@ describe('a transaction whose connection is lost', () => {
           where datname = current_database() and pid <> pg_backend_pid() and random() < 0.5`;
       }
     }
+    // On a busy machine few get through between two breaks: some have to, for the test to say anything.
+    const committed = (): number => [...outcomes.values()].filter((isCommitted) => isCommitted).length;
+    while (committed() <= 20) await sleep(20);
     isOver.yes = true;
     await Promise.all(workers);
     await recovers();
@@ -176,7 +179,6 @@ describe('a transaction whose connection is lost', () => {
     const found = new Map(halves.map((row) => [row.id, row.n]));
     expect(new Set(found.values())).toEqual(new Set([2]));
     for (const [own, isCommitted] of outcomes) if (isCommitted) expect(found.get(own)).toBe(2);
-    expect([...outcomes.values()].filter((isCommitted) => isCommitted).length).toBeGreaterThan(20);
     expect(
       await admin.sql`select count(*)::int as n from pg_stat_activity
       where datname = current_database() and state like 'idle in transaction%'`,

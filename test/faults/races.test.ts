@@ -6,7 +6,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createVerifier, type Verifier } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Verifier } from '../../src/sdk/api/verify.ts';
 import {
   callScim,
   createWorld,

@@ -1,6 +1,6 @@
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createVerifier, type Verifier } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Verifier } from '../../src/sdk/api/verify.ts';
 import { askToken, createWorld, crm, readIntent, type World } from '../support/world.ts';
 import { readAnswer, startWrit, type TestWrit } from '../support/writ.ts';
 

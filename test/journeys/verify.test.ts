@@ -3,7 +3,7 @@ import { serve } from '@hono/node-server';
 import { Hono } from 'hono';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { requireIntent } from '../../src/sdk/api/hono.ts';
-import { createVerifier, type Verifier } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Verifier } from '../../src/sdk/api/verify.ts';
 import {
   askToken,
   createWorld,

@@ -1,7 +1,7 @@
 /** Two nodes, two verifiers and one directory, on which the commands of `model.ts` are really done. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createVerifier, type Verifier, VerifyError } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Verifier, VerifyError } from '../../src/sdk/api/verify.ts';
 import { type Command, crm, deletion, desk, type Outcome } from './model.ts';
 import { asApi, introspectAs, revokeBy } from './oauth.ts';
 import {

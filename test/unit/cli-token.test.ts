@@ -74,13 +74,13 @@ test.each([
     400,
     { error: 'access_denied', reason: 'approval_required', error_uri: 'https://writ.example/ask' },
     1,
-    'approve this write first; see https://writ.example/ask',
+    'takes no approvals yet: ask for read actions only; see https://writ.example/ask',
   ],
   [
     400,
     { error: 'access_denied', reason: 'owner_inactive', error_description: 'The owner has left.' },
     1,
-    'transfer the agent to another owner',
+    'agents transfer',
   ],
   [401, { error: 'invalid_client' }, 3, 'Check --client-id'],
 ])('a refusal (%i %j) says what to do next', async (status, body, exitCode, sentence) => {

@@ -33,6 +33,10 @@ describe('readConfig', () => {
     });
   });
 
+  test("needs no issuer at http's own port", () => {
+    expect(readConfig({ PORT: '80' }).issuer).toBe('http://localhost');
+  });
+
   test('reads everything', () => {
     const config = readConfig({
       PORT: '443',

@@ -21,7 +21,7 @@ test('the packed tarball, installed without devDependencies into an empty folder
   // The build of `prepack` may speak first.
   const [{ filename, files }] = JSON.parse(packed.stdout.slice(packed.stdout.indexOf('[\n')));
   const paths: string[] = files.map(({ path }: { path: string }) => path);
-  expect(paths).toContain('dist/sdk/api/verifier.d.ts');
+  expect(paths).toContain('dist/sdk/api/verify.d.ts');
   expect(paths.filter((path) => /^(test|bench|node_modules)\/|\.test\./.test(path))).toEqual([]);
 
   await writeFile(join(folder, 'package.json'), '{"private":true,"type":"module"}');
@@ -43,6 +43,26 @@ test('the packed tarball, installed without devDependencies into an empty folder
     'VerifyError',
     'function',
   ]);
+
+  // What README prints is complete: its lines compile against the types that were packed.
+  const examples = [...(await readFile(join(root, 'README.md'), 'utf8')).matchAll(/^```ts\n(.*?)^```$/gms)];
+  expect(examples).toHaveLength(2);
+  for (const [at, [, example = '']] of examples.entries()) await writeFile(join(folder, `readme-${at}.ts`), example);
+  const strictly = [
+    '--noEmit',
+    '--strict',
+    '--exactOptionalPropertyTypes',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2024',
+  ];
+  const typed = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  const compiled = await run(process.execPath, [compiler, ...strictly, ...typed, 'readme-0.ts', 'readme-1.ts'], {
+    cwd: folder,
+  }).catch((error) => error);
+  expect(compiled.stdout).toBe('');
 
   const help = await run('npx', ['--no-install', 'writ', '--help'], { cwd: folder });
   expect(help.stdout).toMatch(/^Usage: writ/m);

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { VerifyError } from '../../src/sdk/api/errors.ts';
 import { createEventParser } from '../../src/sdk/api/event-stream.ts';
 import { createRevocations } from '../../src/sdk/api/revocations.ts';
-import { createVerifier, type Verifier, type VerifierOptions } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Verifier, type VerifierOptions } from '../../src/sdk/api/verify.ts';
 import { audience, type FakeWrit, makeKey, startFakeWrit, until } from '../support/fake-writ.ts';
 
 const write = { intent: 'incident.ticket', action: 'update' };

@@ -4,7 +4,7 @@ import { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VerifyError, type VerifyErrorCode } from '../../src/sdk/api/errors.ts';
 import { requireIntent } from '../../src/sdk/api/hono.ts';
-import { createVerifier, type Requirement, type Verifier, type VerifierOptions } from '../../src/sdk/api/verifier.ts';
+import { createVerifier, type Requirement, type Verifier, type VerifierOptions } from '../../src/sdk/api/verify.ts';
 import { audience, type FakeWrit, makeKey, signJws, startFakeWrit, until } from '../support/fake-writ.ts';
 
 const credentials = { clientId: 'crm feed', clientSecret: 'a:b+c/ä' };

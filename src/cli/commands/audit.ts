@@ -77,12 +77,25 @@ async function listEntries(session: Session, options: Filters): Promise<void> {
         value: (row) => textOf(row.outcome),
         style: (text) => (text === 'refused' ? 'red' : undefined),
       },
+      { title: 'BY', value: describeActor },
       { title: 'AGENT', value: (row) => textOf(row.agent) },
       { title: 'PERSON', value: (row) => textOf(row.person) },
       { title: 'INTENT', value: (row) => textOf(row.intent) },
-      { title: 'REASON', value: (row) => textOf(row.reason) },
+      { title: 'REASON', value: describeReason },
     ],
   });
+}
+
+/** Who did it. Of an agent, the column AGENT says which. */
+function describeActor({ by, agent }: Row): string {
+  if (!isRow(by)) return textOf(by);
+  return by.type === 'system' || by.id === agent ? textOf(by.type) : `${textOf(by.type)} ${textOf(by.id)}`;
+}
+
+/** A caller that did not prove itself is told no more than the reason; which check failed stands beside it here. */
+function describeReason({ reason, details }: Row): string {
+  const detail = isRow(details) ? details.detail : undefined;
+  return typeof detail === 'string' ? `${textOf(reason)}: ${detail}` : textOf(reason);
 }
 
 async function verifyLog(session: Session): Promise<void> {

@@ -31,7 +31,11 @@ export function addDirectories(program: Command): void {
       .command('create')
       .description('connect an IdP; its SCIM token is shown once')
       .requiredOption('--name <name>', 'what people call it')
-      .option('--kind <kind>', 'okta, entra, generic, …: which spellings to expect', 'generic')
+      .option(
+        '--kind <kind>',
+        'okta, entra, onelogin, jumpcloud, ping, google, rippling, authentik or generic',
+        'generic',
+      )
       .action(async (options: { name: string; kind: string }, command: Command) => {
         const session = openSession(command);
         const made = await session.client().post('/directories', { name: options.name, kind: options.kind });

@@ -16,7 +16,7 @@ const columns: Column[] = [
   { title: 'ALGORITHM', value: (row) => textOf(row.algorithm) },
   { title: 'STATUS', value: (row) => textOf(row.status), isKept: true, style: (text) => statusStyles[text] },
   { title: 'SIGNS FROM', value: (row) => instantOf(row.signsFrom) },
-  { title: 'RETIRED', value: (row) => instantOf(row.retiredAt) },
+  { title: 'SIGNS UNTIL', value: (row) => instantOf(row.retiredAt) },
   { title: 'REVOKED', value: (row) => instantOf(row.revokedAt) },
 ];
 

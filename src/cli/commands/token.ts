@@ -88,8 +88,8 @@ function readSecret(session: Session, path: string | undefined): string {
 
 /** What to do next, by the closed list of reasons of the token endpoint. */
 const nextSteps: Record<string, string> = {
-  approval_required: 'A person has to approve this write first',
-  owner_inactive: 'Its owner has left; transfer the agent to another owner, then activate it',
+  approval_required: 'This release takes no approvals yet: ask for read actions only',
+  owner_inactive: 'Its owner has left; `writ agents transfer` gives the agent to another owner',
   agent_inactive: '`writ agents get` shows what holds it',
   intent_unknown: '`writ intents list` shows the catalogue',
   intent_not_granted: '`writ agents get` shows the intents it has',

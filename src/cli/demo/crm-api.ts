@@ -6,7 +6,7 @@
 import { serve } from '@hono/node-server';
 import { Hono } from 'hono';
 import { requireIntent } from '../../sdk/api/hono.ts';
-import { createVerifier } from '../../sdk/api/verifier.ts';
+import { createVerifier } from '../../sdk/api/verify.ts';
 
 const { PORT, WRIT_ISSUER = '', API_IDENTIFIER = '', FEED_CLIENT_ID = '', FEED_CLIENT_SECRET = '' } = process.env;
 

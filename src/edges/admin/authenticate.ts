@@ -42,16 +42,19 @@ async function findHolder(db: Db, token: string): Promise<string | null> {
 const bootstrap = 'bootstrap';
 
 /**
- * Makes `token` the bootstrap token; the one before it is dead once this returns. Nodes that start together with the same
- * token agree: an insert that gives way on any constraint, then an update, where one upsert could only name one of them.
+ * Makes `token` the bootstrap token; the one before it is dead once this returns, or stays when this one does not replace
+ * it. Answers whether `token` is good now. Nodes that start together with the same token agree: an insert that gives way on
+ * any constraint, then an update, where one upsert could only name one of them.
  */
-export async function ensureAdminToken(db: Db, token: string): Promise<void> {
+export async function ensureAdminToken(db: Db, token: string, { replaces = true } = {}): Promise<boolean> {
   const hash = hashSecret(token);
   await transaction(db, async (tx) => {
     await tx.insert(adminTokens).values({ hash, name: bootstrap }).onConflictDoNothing();
+    if (!replaces) return;
     await tx
       .update(adminTokens)
       .set({ hash })
       .where(and(eq(adminTokens.name, bootstrap), ne(adminTokens.hash, hash)));
   });
+  return (await findHolder(db, token)) !== null;
 }

@@ -56,7 +56,7 @@ export function renderPage(document: DocsDocument): Html {
   <header>
     <h1>${info.title}</h1>
     <p>${renderText(info.description)}</p>
-    <p>Every call carries <code>Authorization: Bearer …</code>. The examples take the token from <code>$WRIT_ADMIN_TOKEN</code>.</p>
+    <p>Every call carries <code>Authorization: Bearer …</code>. The examples take the token from <code>$WRIT_ADMIN_TOKEN</code>: it is what Writ was started with under that name, or the content of <code>admin-token</code> in its data folder.</p>
     <dl><dt>Base URL</dt><dd><code>${baseOf(document)}</code></dd>
     <dt>For programs</dt><dd><a href="v1/openapi.json">OpenAPI 3.1 document</a></dd></dl>
   </header>

@@ -14,6 +14,7 @@ import { isOutage, transaction } from '../../platform/db/client.ts';
 import { withDeadline } from '../../platform/http/deadline.ts';
 import { RateLimited } from '../../platform/http/rate-limit.ts';
 import { findCredentialProblem } from './credentials.ts';
+import { clientErrorPage } from './refusals.ts';
 import { formValue, type RequestState } from './state.ts';
 
 /** Under the 10 seconds within which every call is answered. */
@@ -131,6 +132,8 @@ async function complete(parts: BridgeParts, ctx: KoaContextWithOIDC, state: Requ
   if (state.failure !== undefined) throw state.failure;
   const aboutToken = ctx.oidc?.route === 'introspection' || ctx.oidc?.route === 'revocation';
   if (aboutToken && ctx.status === 200) await answerAboutToken(parts, ctx, state);
+  // The same page whatever the check: what all of them ask for is no secret.
+  if (ctx.status === 401) ctx.body = { ...(ctx.body as object), error_uri: clientErrorPage(parts.reader.issuer) };
   if (ctx.status < 400 || ctx.status >= 500 || state.recorded === true) return;
   if (state.proven !== true) parts.noteFailure(state.act.from);
   await recordRefusal(parts, ctx, state);

@@ -65,6 +65,8 @@ const createAdapter =
     };
   };
 
+const soleAudience = 'the audience of a client assertion is the issuer alone';
+
 /** RFC 10070 §3: the issuer, alone. A JWT that says it is something else is not a client assertion. */
 function checkAssertion(
   issuer: string,
@@ -76,7 +78,7 @@ function checkAssertion(
   // RFC 7515 §4.1.11: nothing is understood here that would have to be.
   if ('crit' in header) throw new errors.InvalidClientAuth('the assertion has critical header parameters');
   const sole = Array.isArray(aud) && aud.length === 1 ? aud[0] : aud;
-  if (sole !== issuer) throw new errors.InvalidClientAuth('the audience of a client assertion is the issuer alone');
+  if (sole !== issuer) throw new errors.InvalidClientAuth(soleAudience);
   const typ = header.typ ?? 'JWT';
   const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : '';
   if (type !== 'jwt' && type !== 'client-authentication+jwt') {
@@ -181,5 +183,7 @@ export function createEngine(parts: EngineParts): Provider {
 /** The engine takes what a domain throws for a fault of its own; `WritError` keeps its meaning. */
 function noteRefusal(state: RequestState, error: unknown): void {
   if (error instanceof WritError) state.failure = error;
-  if (error instanceof errors.OIDCProviderError && error.error_detail !== undefined) state.detail = error.error_detail;
+  if (!(error instanceof errors.OIDCProviderError) || error.error_detail === undefined) return;
+  // The engine's own words name audiences that it is not let accept, to an administrator who looks for the cause.
+  state.detail = error.error_detail.startsWith('audience (aud) must equal') ? soleAudience : error.error_detail;
 }

@@ -15,7 +15,7 @@ import { type Limits, RateLimited } from '../../platform/http/rate-limit.ts';
 import { type BridgeParts, deadlineMs, headersOf, runEngine, stateOf, surround, toFailure } from './bridge.ts';
 import { createCallers } from './callers.ts';
 import { createEngine } from './engine.ts';
-import { isReason, renderHelp } from './help-page.ts';
+import { isHelpTopic, renderHelp } from './help-page.ts';
 import { holdBack } from './hold-back.ts';
 import { toMetadata } from './metadata.ts';
 import { answerPlainRequest, type ShortPath } from './short-path.ts';
@@ -173,7 +173,7 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
   );
   app.get('/oauth/errors/:reason', (c) => {
     const reason = c.req.param('reason');
-    if (!isReason(reason)) return c.notFound();
+    if (!isHelpTopic(reason)) return c.notFound();
     c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'");
     return c.html(renderHelp(reason));
   });

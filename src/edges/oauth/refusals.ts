@@ -57,13 +57,24 @@ interface Help {
   todo: string;
 }
 
+/** What has a page: every reason, and the one error that gives none, for a stranger is not told which check failed. */
+export type HelpTopic = RefusalReason | 'invalid_client';
+
+/** The page of every failed client authentication. */
+export const clientErrorPage = (issuer: string): string => `${issuer}/oauth/errors/invalid_client`;
+
 const askOwner = 'Ask the person who owns the agent, or an administrator of this Writ.';
 
-export const help: Record<RefusalReason, Help> = {
+export const help: Record<HelpTopic, Help> = {
+  invalid_client: {
+    title: 'The client did not prove who it is',
+    what: 'The agent or API is unknown, or its secret or client assertion did not pass. The answer does not say which check failed.',
+    todo: 'With a secret, send the client id and the secret as they were shown, in one way only. With a key, sign a new assertion for each request: iss and sub are the client id, aud is the issuer and nothing else, jti is new, exp is not past and at most five minutes ahead, and the public key is registered with the agent. An administrator of this Writ sees which check failed: writ audit list --kind client.refused.',
+  },
   approval_required: {
     title: 'A human has to approve this write',
     what: 'Agents are read-only by default. The request names an action that changes something, and no live approval covers it.',
-    todo: `Ask for the read actions of the intent only, or have the write approved. ${askOwner}`,
+    todo: 'Ask for the read actions of the intent only. This release takes no approvals yet, so no write can be had; what to do instead is for the person who owns the agent, or an administrator of this Writ, to say.',
   },
   owner_inactive: {
     title: 'The owner of this agent has left',

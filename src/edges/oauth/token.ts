@@ -6,7 +6,7 @@ import { errors } from 'oidc-provider';
 import { trustOf } from '../../domain/policy/trust.ts';
 import { type Issuer, issueToken, type Requester, type TokenRequest } from '../../domain/tokens/issue.ts';
 import { accessTokenType, grantTypes, jwtTokenType } from '../../protocol.ts';
-import { toRefusalBody } from './refusals.ts';
+import { clientErrorPage, toRefusalBody } from './refusals.ts';
 import { type Caller, formValue, formValues, type RequestState } from './state.ts';
 
 export interface TokenEndpoint {
@@ -106,7 +106,8 @@ export async function answerTokenRequest(
   state.recorded = true;
   if (answer.state === 'replayed') {
     endpoint.observe('refused', 'assertion_replayed');
-    return { status: 401, body: { error: used.error, error_description: used.error_description } };
+    const error_uri = clientErrorPage(endpoint.issuer.issuer);
+    return { status: 401, body: { error: used.error, error_description: used.error_description, error_uri } };
   }
   if (answer.state === 'refused') {
     endpoint.observe('refused', answer.refusal.reason);

@@ -20,7 +20,7 @@ export interface Refusal {
   retryAfterSeconds?: number;
 }
 
-/** The error of `writ/agent`. `message` says what happened in fixed words; what the server sent is in the members. */
+/** The error of `writ/agent`. `message` says what happened in fixed words, a known reason among them; what the server sent is in the members. */
 export class AgentError extends Error {
   override readonly name = 'AgentError';
   readonly code: AgentErrorCode;

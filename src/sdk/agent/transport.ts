@@ -1,6 +1,7 @@
 /** How the agent talks to the server: metadata first, then the token endpoint, with the attempts that are safe. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { refusalReasons } from '../../protocol.ts';
 import { locateMetadata, parseSecureUrl } from '../issuer.ts';
 import type { Authenticate } from './credential.ts';
 import { AgentError, type Refusal } from './errors.ts';
@@ -160,8 +161,9 @@ function readRefusal(response: Response, answer: Record<string, unknown>): Agent
   if (typeof reason === 'string') refusal.reason = reason;
   if (typeof description === 'string') refusal.description = description;
   if (typeof errorUri === 'string') refusal.errorUri = errorUri;
+  const known = refusalReasons.find((one) => one === reason);
   const isFinal = error === 'access_denied' && (reason === 'owner_inactive' || reason === 'agent_inactive');
   return isFinal
     ? new AgentError('stopped', 'The agent or its owner is no longer active', { refusal })
-    : new AgentError('refused', 'The token request was refused', { refusal });
+    : new AgentError('refused', `The token request was refused${known === undefined ? '' : `: ${known}`}`, { refusal });
 }

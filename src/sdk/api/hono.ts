@@ -2,7 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import type { AccessTokenClaims } from '../../protocol.ts';
 import { VerifyError } from './errors.ts';
 import type { Requirement } from './requirement.ts';
-import type { Verifier } from './verifier.ts';
+import type { Verifier } from './verify.ts';
 
 /**
  * Middleware for hono that lets a request pass only with a token that grants what is required; the claims are then at

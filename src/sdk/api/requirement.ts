@@ -7,8 +7,11 @@ export interface Requirement {
   intent?: string;
   action?: string;
   datatype?: string;
-  /** The object at hand; a grant without `identifier` is for any. */
-  identifier?: string;
+  /**
+   * The object at hand; a grant without `identifier` is for any. `undefined`, which a path parameter is to the compiler, is
+   * refused as a fault of the API: it never stands for "any".
+   */
+  identifier?: string | undefined;
 }
 
 const members = ['intent', 'action', 'datatype', 'identifier'] as const;
