@@ -22,8 +22,10 @@ export interface Config {
   adminToken?: string;
   metricsToken?: string;
   logLevel: LogLevel;
-  /** Database connections of this process, at most. */
+  /** Database connections of one process, at most. */
   poolSize: number;
+  /** Processes on one port. */
+  workers: number;
   /** Requests per second; 0: no limit. */
   rates: { client: number; directory: number; failures: number };
 }
@@ -57,6 +59,7 @@ export function readConfig(env: Environment): Config {
   if (logLevel === undefined) problems.push(`WRIT_LOG_LEVEL has to be one of ${logLevels.join(', ')}`);
   const poolSize = readInteger(read, 'WRIT_POOL_SIZE', { fallback: 10, least: 2, most: 1000 }, problems);
 
+  const workers = readInteger(read, 'WRIT_WORKERS', { fallback: 1, least: 1, most: 64 }, problems);
   const rates = {
     // Off: an overload is answered 503 whoever causes it. What is too much for one of them, an operator knows.
     client: readRate(read, 'WRIT_RATE_CLIENT', 0, problems),
@@ -77,6 +80,7 @@ export function readConfig(env: Environment): Config {
     ...(metricsToken !== undefined && { metricsToken }),
     logLevel,
     poolSize,
+    workers,
     rates,
   };
 }

@@ -1,26 +1,67 @@
 /** `npm start`: reads the environment, starts Writ, stops it in order on SIGTERM and SIGINT. */
+import cluster from 'node:cluster';
 import { pathToFileURL } from 'node:url';
-import { type Environment, readConfig } from './config.ts';
+import { type Config, type Environment, readConfig } from './config.ts';
 import { connect, isOutage } from './platform/db/client.ts';
 import { startEmbedded } from './platform/db/embedded.ts';
 import { migrate } from './platform/db/migrate.ts';
-import { start } from './server.ts';
+import { createLogger } from './platform/http/log.ts';
+import { createClosing } from './platform/http/serving.ts';
+import { startWorkers } from './platform/http/workers.ts';
+import { resolveSecrets } from './secrets.ts';
+import { prepareDatabase, start } from './server.ts';
 
 /** Serves until a signal comes. Rejects when Writ cannot start. */
 export async function serve(env: Environment): Promise<void> {
   const config = readConfig(env);
+  if (config.workers > 1 && cluster.isPrimary) return serveByWorkers(config);
+  if (cluster.isWorker) return serveAsWorker(config);
   const writ = await start(config, { now: () => new Date() });
-  const lines = [
-    `Writ ${writ.issuer}`,
-    `  API reference   ${writ.issuer}/api/docs`,
-    `  SCIM            ${writ.issuer}/scim/v2`,
-  ];
-  if (writ.adminTokenFile !== undefined) lines.push(`  admin token     in ${writ.adminTokenFile}`);
+  announce(config.issuer, writ.adminTokenFile);
+  await signalled();
+  await writ.close();
+}
+
+/** The channel to the primary keeps a worker alive, so its end has to be said. */
+async function serveAsWorker(config: Config): Promise<never> {
+  const toStop = signalled();
+  try {
+    const writ = await start(config, { now: () => new Date(), isWorker: true });
+    await toStop;
+    await writ.close();
+    process.exit(0);
+  } catch (error) {
+    process.stderr.write(`${explain(error)}\n`);
+    process.exit(1);
+  }
+}
+
+function announce(issuer: string, adminTokenFile: string | undefined): void {
+  const lines = [`Writ ${issuer}`, `  API reference   ${issuer}/api/docs`, `  SCIM            ${issuer}/scim/v2`];
+  if (adminTokenFile !== undefined) lines.push(`  admin token     in ${adminTokenFile}`);
   process.stderr.write(`${lines.join('\n')}\n`);
-  await new Promise<void>((resolve) => {
+}
+
+const signalled = (): Promise<void> =>
+  new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
   });
-  await writ.close();
+
+/** The primary of several processes: the database and its migrations, the secrets and the workers are its, requests are theirs. */
+async function serveByWorkers(config: Config): Promise<void> {
+  const log = createLogger(config.logLevel);
+  const closing = createClosing();
+  const toStop = signalled();
+  try {
+    const { url } = await prepareDatabase(config, log, closing);
+    const { adminTokenFile } = await resolveSecrets(config);
+    const workers = await startWorkers({ count: config.workers, env: { DATABASE_URL: url }, log });
+    closing.add(workers.close);
+    announce(config.issuer, adminTokenFile);
+    await toStop;
+  } finally {
+    await closing.close();
+  }
 }
 
 /** Brings the database up to this release and returns the names of the migrations that were run. */
@@ -40,7 +81,7 @@ export async function migrateDatabase(env: Environment): Promise<string[]> {
 }
 
 /** Errors whose message says all that an operator needs; a stack would hide it. */
-const told = new Set(['ConfigError', 'EmbeddedError', 'MigrationError', 'UnsafeDatabaseError']);
+const told = new Set(['ConfigError', 'EmbeddedError', 'MigrationError', 'UnsafeDatabaseError', 'WorkersError']);
 
 /** Why Writ does not start, and what to do about it. */
 export function explain(error: unknown): string {

@@ -33,6 +33,7 @@ import { createLimits } from './platform/http/rate-limit.ts';
 import { recur } from './platform/http/recurring.ts';
 import { remoteAddressOf } from './platform/http/remote-address.ts';
 import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
+import { joinMetrics } from './platform/http/workers.ts';
 import { createKeyring, type Keyring } from './platform/keys/keyring.ts';
 import { deriveKey } from './platform/keys/seal.ts';
 import { createMetrics, type Metrics, refusalLabel } from './platform/metrics/metrics.ts';
@@ -42,6 +43,8 @@ export interface Surroundings {
   /** This node's clock. What decides compares the database's. */
   now(): Date;
   log?: Logger;
+  /** This is one of several processes, for which the primary has prepared the database. */
+  isWorker?: boolean;
 }
 
 export interface Writ extends AsyncDisposable {
@@ -61,7 +64,7 @@ export async function start(config: Config, surroundings: Surroundings): Promise
   const closing = createClosing();
   try {
     const log = surroundings.log ?? createLogger(config.logLevel);
-    const ground = await layGround(config, surroundings.now, log, closing);
+    const ground = await layGround(config, { ...surroundings, log }, closing);
     const edges = createEdges(config, ground);
     const app = mount(ground, edges);
     recurAll(ground, edges, closing);
@@ -99,21 +102,44 @@ interface Ground extends Pick<Database, 'db' | 'sql'> {
   keyring: Keyring;
   node: AuditNode;
   metrics: Metrics;
+  readMetrics(): Promise<string>;
   queue: CommitQueue;
   adminTokenFile: string | undefined;
 }
 
-async function layGround(config: Config, now: () => Date, log: Logger, closing: Closing): Promise<Ground> {
-  let databaseUrl = config.databaseUrl;
-  if (databaseUrl === undefined) {
+/** The database, given or its own, when it runs, is safe to use and up to date. */
+export async function prepareDatabase(
+  config: Config,
+  log: Logger,
+  closing: Closing,
+): Promise<Database & { url: string }> {
+  let url = config.databaseUrl;
+  if (url === undefined) {
     const embedded = await startEmbedded({ dataDir: config.dataDir, log: (message) => log.info(message) });
     closing.add(() => embedded.stop());
-    databaseUrl = embedded.url;
+    url = embedded.url;
   }
-  const { db, sql, openTransactions, close } = connect({ url: databaseUrl, poolSize: config.poolSize });
-  closing.add(close);
-  await refuseUnsafe(sql);
-  await migrate(sql);
+  const database = open(url, config, closing);
+  await refuseUnsafe(database.sql);
+  await migrate(database.sql);
+  return { ...database, url };
+}
+
+function open(url: string, { poolSize }: Config, closing: Closing): Database {
+  const database = connect({ url, poolSize });
+  closing.add(database.close);
+  return database;
+}
+
+async function layGround(
+  config: Config,
+  { now, log, isWorker = false }: Surroundings & { log: Logger },
+  closing: Closing,
+): Promise<Ground> {
+  const { db, sql, openTransactions } =
+    isWorker && config.databaseUrl !== undefined
+      ? open(config.databaseUrl, config, closing)
+      : await prepareDatabase(config, log, closing);
   const { kek, adminToken, adminTokenFile } = await resolveSecrets(config);
   await ensureAdminToken(db, adminToken);
   const bus = createBus(sql, log);
@@ -128,7 +154,8 @@ async function layGround(config: Config, now: () => Date, log: Logger, closing: 
   metrics.watch('writ_commit_queue_depth', queue.depth);
   metrics.watch('writ_db_transactions_open', openTransactions);
   metrics.watch('writ_db_pool_size', () => config.poolSize);
-  return { ...common, db, sql, bus, kek, keyring, node, metrics, queue };
+  const readMetrics = isWorker ? joinMetrics(metrics.registry) : () => metrics.registry.metrics();
+  return { ...common, db, sql, bus, kek, keyring, node, metrics, readMetrics, queue };
 }
 
 /** The package's own, one folder up from the sources and from what is built alike. */
@@ -146,7 +173,7 @@ interface Edges {
 }
 
 function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
-  const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, queue } = ground;
+  const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, readMetrics, queue } = ground;
   const limits = createLimits(rates, () => performance.now());
   const { noteFailure } = limits;
   return {
@@ -189,7 +216,7 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
       authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
       latestCheckpoint: async () => (await latestCheckpoint(db))?.jws ?? null,
     }),
-    operations: createOperations({ sql, metrics, metricsToken }),
+    operations: createOperations({ sql, metrics, readMetrics, metricsToken }),
   };
 }
 

@@ -94,7 +94,7 @@ function isAllowed({ from, to, isType, isLazy }: Import): boolean {
     case 'secrets.ts':
       return to === 'src/config.ts' || isIn(to, 'src/platform');
     case 'main.ts':
-      return ['src/server.ts', 'src/config.ts'].includes(to) || isIn(to, 'src/platform');
+      return ['src/server.ts', 'src/config.ts', 'src/secrets.ts'].includes(to) || isIn(to, 'src/platform');
     default:
       return false;
   }

@@ -19,6 +19,8 @@ import { traceRequest } from './tracing.ts';
 export interface OperationsParts {
   sql: Sql;
   metrics: Metrics;
+  /** In the Prometheus text format. */
+  readMetrics(): Promise<string>;
   /** Absent: `/metrics` answers callers on this machine only. */
   metricsToken: string | undefined;
 }
@@ -107,7 +109,7 @@ export function createOperations(parts: OperationsParts): Operations {
       c.header('WWW-Authenticate', 'Bearer realm="metrics"');
       return c.text('set WRIT_METRICS_TOKEN, and send it as a bearer\n', 401);
     }
-    return c.body(await metrics.registry.metrics(), 200, { 'Content-Type': metrics.registry.contentType });
+    return c.body(await parts.readMetrics(), 200, { 'Content-Type': metrics.registry.contentType });
   });
 
   return {
