@@ -1,8 +1,9 @@
 /** Somebody with every right on the database changes the log. Each change is found, at its first bad number. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { chain, encodeHash, genesis, type Head } from '../../src/audit/chain.ts';
 import type { Act } from '../../src/domain/audit/append.ts';
-import { chain, encodeHash, genesis, type Head, latestCheckpoint } from '../../src/domain/audit/seal-chain.ts';
+import { latestCheckpoint } from '../../src/domain/audit/seal-chain.ts';
 import { revokeKey } from '../../src/domain/tokens/key-lifecycle.ts';
 import { makeKeyPair, sealKeyPair } from '../../src/platform/keys/key-pair.ts';
 import { signStatement } from '../../src/platform/keys/sign.ts';
