@@ -28,6 +28,8 @@ export interface Config {
   workers: number;
   /** Requests per second; 0: no limit. */
   rates: { client: number; directory: number; failures: number };
+  /** How long a node that was told to stop goes on answering while `/readyz` says no, so that balancers notice. */
+  drainSeconds: number;
 }
 
 export type Environment = Record<string, string | undefined>;
@@ -58,6 +60,13 @@ export function readConfig(env: Environment): Config {
   const logLevel = logLevels.find((level) => level === (read('WRIT_LOG_LEVEL') ?? 'info'));
   if (logLevel === undefined) problems.push(`WRIT_LOG_LEVEL has to be one of ${logLevels.join(', ')}`);
   const poolSize = readInteger(read, 'WRIT_POOL_SIZE', { fallback: 10, least: 2, most: 1000 }, problems);
+  // As a rule there is no balancer on this machine, and somebody who waits for Ctrl-C.
+  const drainSeconds = readInteger(
+    read,
+    'WRIT_DRAIN_SECONDS',
+    { fallback: isLocal ? 0 : 5, least: 0, most: 600 },
+    problems,
+  );
 
   const workers = readInteger(read, 'WRIT_WORKERS', { fallback: 1, least: 1, most: 64 }, problems);
   const rates = {
@@ -82,6 +91,7 @@ export function readConfig(env: Environment): Config {
     poolSize,
     workers,
     rates,
+    drainSeconds,
   };
 }
 

@@ -11,15 +11,25 @@ import { startWorkers } from './platform/http/workers.ts';
 import { resolveSecrets } from './secrets.ts';
 import { prepareDatabase, start } from './server.ts';
 
-/** Serves until a signal comes. Rejects when Writ cannot start. */
+/** Serves until a signal comes. Rejects when Writ cannot start, or cannot go on. */
 export async function serve(env: Environment): Promise<void> {
   const config = readConfig(env);
   if (config.workers > 1 && cluster.isPrimary) return serveByWorkers(config);
   if (cluster.isWorker) return serveAsWorker(config);
   const writ = await start(config, { now: () => new Date() });
   announce(config.issuer, writ.adminTokenFile);
-  await signalled();
-  await writ.close();
+  await until(Promise.race([signalled(), writ.failure]), writ.close);
+}
+
+/** Waits for the end, and closes. Closing may fail for the same reason as the rest: the first is told. */
+async function until(end: Promise<void>, close: () => Promise<void>): Promise<void> {
+  try {
+    await end;
+  } catch (error) {
+    await close().catch(() => undefined);
+    throw error;
+  }
+  await close();
 }
 
 /** The channel to the primary keeps a worker alive, so its end has to be said. */
@@ -52,16 +62,22 @@ async function serveByWorkers(config: Config): Promise<void> {
   const log = createLogger(config.logLevel);
   const closing = createClosing();
   const toStop = signalled();
-  try {
-    const { url } = await prepareDatabase(config, log, closing);
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => {});
+  const run = async (): Promise<void> => {
+    const { url } = await prepareDatabase(config, log, closing, failure.reject);
     const { adminTokenFile } = await resolveSecrets(config);
-    const workers = await startWorkers({ count: config.workers, env: { DATABASE_URL: url }, log });
+    const workers = await startWorkers({
+      count: config.workers,
+      env: { DATABASE_URL: url },
+      log,
+      drainSeconds: config.drainSeconds,
+    });
     closing.add(workers.close);
     announce(config.issuer, adminTokenFile);
-    await toStop;
-  } finally {
-    await closing.close();
-  }
+    await Promise.race([toStop, failure.promise]);
+  };
+  await until(run(), closing.close);
 }
 
 /** Brings the database up to this release and returns the names of the migrations that were run. */

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Config } from './config.ts';
@@ -54,6 +55,8 @@ export interface Writ extends AsyncDisposable {
   adminTokenFile: string | undefined;
   /** Everything that is mounted, middleware included, as the router knows it. */
   routes: readonly { method: string; path: string }[];
+  /** Rejects when Writ cannot go on, with what an operator has to know; a supervisor is to start it again. */
+  failure: Promise<never>;
   close(): Promise<void>;
 }
 
@@ -64,7 +67,9 @@ export async function start(config: Config, surroundings: Surroundings): Promise
   const closing = createClosing();
   try {
     const log = surroundings.log ?? createLogger(config.logLevel);
-    const ground = await layGround(config, { ...surroundings, log }, closing);
+    const failure = Promise.withResolvers<never>();
+    failure.promise.catch(() => {});
+    const ground = await layGround(config, { ...surroundings, log }, closing, failure.reject);
     const edges = createEdges(config, ground);
     const app = mount(ground, edges);
     recurAll(ground, edges, closing);
@@ -72,7 +77,10 @@ export async function start(config: Config, surroundings: Surroundings): Promise
     const server = await listen(mountAt(app, config.issuer), config);
     closing.add(() => drain(server));
     closing.add(() => edges.feed.close());
-    closing.add(async () => edges.operations.beReady(false));
+    closing.add(async () => {
+      edges.operations.beReady(false);
+      await sleep(config.drainSeconds * 1000);
+    });
     edges.operations.beReady(true);
     const { port } = server.address() as AddressInfo;
     log.info({ issuer: config.issuer, port }, 'Writ is listening');
@@ -81,6 +89,7 @@ export async function start(config: Config, surroundings: Surroundings): Promise
       issuer: config.issuer,
       port,
       adminTokenFile: ground.adminTokenFile,
+      failure: failure.promise,
       routes: app.routes.map(({ method, path }) => ({ method, path })),
       close,
       [Symbol.asyncDispose]: close,
@@ -107,15 +116,16 @@ interface Ground extends Pick<Database, 'db' | 'sql'> {
   adminTokenFile: string | undefined;
 }
 
-/** The database, given or its own, when it runs, is safe to use and up to date. */
+/** The database, given or its own, when it runs, is safe to use and up to date. `onLost`: its own has ended for good. */
 export async function prepareDatabase(
   config: Config,
   log: Logger,
   closing: Closing,
+  onLost: (error: Error) => void,
 ): Promise<Database & { url: string }> {
   let url = config.databaseUrl;
   if (url === undefined) {
-    const embedded = await startEmbedded({ dataDir: config.dataDir, log: (message) => log.info(message) });
+    const embedded = await startEmbedded({ dataDir: config.dataDir, log: (message) => log.info(message), onLost });
     closing.add(() => embedded.stop());
     url = embedded.url;
   }
@@ -135,11 +145,12 @@ async function layGround(
   config: Config,
   { now, log, isWorker = false }: Surroundings & { log: Logger },
   closing: Closing,
+  onLost: (error: Error) => void,
 ): Promise<Ground> {
   const { db, sql, openTransactions } =
     isWorker && config.databaseUrl !== undefined
       ? open(config.databaseUrl, config, closing)
-      : await prepareDatabase(config, log, closing);
+      : await prepareDatabase(config, log, closing, onLost);
   const { kek, adminToken, adminTokenFile } = await resolveSecrets(config);
   await ensureAdminToken(db, adminToken);
   const bus = createBus(sql, log);

@@ -31,6 +31,7 @@ describe('readConfig', () => {
       poolSize: 10,
       workers: 1,
       rates: { client: 0, directory: 0, failures: 50 },
+      drainSeconds: 0,
     });
   });
 
@@ -65,6 +66,7 @@ describe('readConfig', () => {
       poolSize: 20,
       workers: 4,
       rates: { client: 100, directory: 50, failures: 5 },
+      drainSeconds: 5,
     });
   });
 

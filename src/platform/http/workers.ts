@@ -18,6 +18,8 @@ export interface WorkersOptions {
   /** Added to this process's own environment. */
   env: Record<string, string>;
   log: Pick<Logger, 'info' | 'error'>;
+  /** How long a worker that is told to stop answers on. */
+  drainSeconds: number;
 }
 
 export interface Workers {
@@ -29,12 +31,12 @@ const firstDelayMs = 100;
 const maxDelayMs = 5_000;
 /** A worker that lived this long did not fail by starting. */
 const goodAfterMs = 10_000;
-/** Longer than a worker takes to drain and to close. */
+/** Longer than a worker takes to close once it has answered on. */
 const closeMs = 30_000;
 const metricsMs = 8_000;
 
 /** Forks this program `count` times. Resolves when all listen. @throws WorkersError when one ends before that; none is left. */
-export async function startWorkers({ count, env, log }: WorkersOptions): Promise<Workers> {
+export async function startWorkers({ count, env, log, drainSeconds }: WorkersOptions): Promise<Workers> {
   const state = { closing: false, failures: 0 };
   const timers = new Set<NodeJS.Timeout>();
   const stopSharing = shareMetrics();
@@ -59,7 +61,9 @@ export async function startWorkers({ count, env, log }: WorkersOptions): Promise
   async function close(): Promise<void> {
     state.closing = true;
     for (const timer of timers) clearTimeout(timer);
-    await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && endWorker(worker)));
+    await Promise.all(
+      Object.values(cluster.workers ?? {}).map((worker) => worker && endWorker(worker, closeMs + drainSeconds * 1000)),
+    );
     stopSharing();
   }
 
@@ -87,10 +91,10 @@ async function becomesReady(worker: Worker): Promise<void> {
   }
 }
 
-async function endWorker(worker: Worker): Promise<void> {
+async function endWorker(worker: Worker, ms: number): Promise<void> {
   if (worker.isDead()) return;
   const ended = once(worker, 'exit');
-  const timer = setTimeout(() => worker.process.kill('SIGKILL'), closeMs);
+  const timer = setTimeout(() => worker.process.kill('SIGKILL'), ms);
   worker.process.kill('SIGTERM');
   await ended;
   clearTimeout(timer);
