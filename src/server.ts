@@ -17,6 +17,7 @@ import { createCatalogueCache } from './domain/intents/catalogue.ts';
 import { sweepExpired } from './domain/revocation/sweep.ts';
 import { sweep } from './domain/signals/feed.ts';
 import { type CommitQueue, createCommitQueue } from './domain/tokens/commit.ts';
+import { rewrapKeys } from './domain/tokens/key-lifecycle.ts';
 import { createAdmin } from './edges/admin/admin.ts';
 import { ensureAdminToken } from './edges/admin/authenticate.ts';
 import { createDocs } from './edges/admin/docs.ts';
@@ -36,7 +37,7 @@ import { remoteAddressOf } from './platform/http/remote-address.ts';
 import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
 import { joinMetrics } from './platform/http/workers.ts';
 import { createKeyring, type Keyring } from './platform/keys/keyring.ts';
-import { deriveKey } from './platform/keys/seal.ts';
+import { resolveSealedKey } from './platform/keys/sealed-key.ts';
 import { createMetrics, type Metrics, refusalLabel } from './platform/metrics/metrics.ts';
 import { resolveSecrets } from './secrets.ts';
 
@@ -155,10 +156,12 @@ async function layGround(
   await ensureAdminToken(db, adminToken);
   const bus = createBus(sql, log);
   closing.add(() => bus.close());
-  const keyring = await createKeyring({ db, kek, bus, now, log });
-  closing.add(async () => keyring.close());
-  const node: AuditNode = { id: randomUUID(), macKey: deriveKey(kek, 'audit-mac') };
+  const keks = { kek, previousKek: config.previousKek };
+  const node: AuditNode = { id: randomUUID(), macKey: await resolveSealedKey(db, keks, 'audit-mac') };
   await enlist(db, node);
+  if (config.previousKek !== undefined) await rewrapKeys(db, systemAct(node), keks);
+  const keyring = await createKeyring({ db, ...keks, bus, now, log });
+  closing.add(async () => keyring.close());
   const common = { issuer: config.issuer, now, log, adminTokenFile };
   const metrics = createMetrics(readVersion());
   const queue = createCommitQueue(db, (size) => metrics.commitBatch.observe(size));
@@ -168,6 +171,14 @@ async function layGround(
   const readMetrics = isWorker ? joinMetrics(metrics.registry) : () => metrics.registry.metrics();
   return { ...common, db, sql, bus, kek, keyring, node, metrics, readMetrics, queue };
 }
+
+/** What nobody outside asked for. */
+const systemAct = (node: AuditNode): Act => ({
+  node,
+  by: { type: 'system', id: node.id },
+  requestId: node.id,
+  from: null,
+});
 
 /** The package's own, one folder up from the sources and from what is built alike. */
 function readVersion(): string {
@@ -248,7 +259,7 @@ function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }
 
 /** Work that recurs on every node: what must not be done twice takes its lock in the database. */
 function recurAll({ db, log, node, keyring, issuer, metrics }: Ground, { feed, operations }: Edges, closing: Closing) {
-  const system: Act = { node, by: { type: 'system', id: node.id }, requestId: node.id, from: null };
+  const system = systemAct(node);
   let acknowledgementLag = Number.NaN;
   metrics.watch('writ_feed_subscribers', feed.subscribers);
   metrics.watch('writ_feed_seq', feed.position);
