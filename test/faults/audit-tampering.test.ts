@@ -284,6 +284,11 @@ describe('entries that are not sealed', () => {
     await firstBad(12, /cut off the end: entries 12 to 13 of node .* are missing/);
   });
 
+  it('the last one alone', async () => {
+    await log.sql`delete from audit_entries where counter = 13`;
+    await firstBad(13, /cut off the end: entry 13 of node .* is missing/);
+  });
+
   it('invented', async () => {
     await log.sql`
       insert into audit_entries (node, counter, at, kind, body, mac)
