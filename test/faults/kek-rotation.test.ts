@@ -6,7 +6,7 @@ import { resolveSealedKey } from '../../src/platform/keys/sealed-key.ts';
 import { openAuditLog } from '../support/audit-log.ts';
 import { createTestDatabase, runAsAdmin, type TestDatabase } from '../support/database.ts';
 import { asApi, introspectAs } from '../support/oauth.ts';
-import { askToken, createWorld, detail, must, readIntent, type World } from '../support/world.ts';
+import { askToken, createWorld, detail, makeAssertion, must, readIntent, type World } from '../support/world.ts';
 import { readAnswer, startWrit, type TestWrit } from '../support/writ.ts';
 
 const [first, second] = [randomBytes(32), randomBytes(32)].map((key) => key.toString('base64')) as [string, string];
@@ -20,7 +20,10 @@ const startNode = (env: Record<string, string>, issuer?: string): Promise<TestWr
   startWrit({ databaseUrl: database.url, env, ...(issuer === undefined ? {} : { issuer }) });
 /** A token from any node; the assertion is for the one issuer. */
 const askAt = (node: TestWrit, world: World, issuer: string) =>
-  askToken({ ...node, url: issuer }, world.triage, { authorization_details: detail(readIntent) });
+  askToken(node, world.triage, {
+    authorization_details: detail(readIntent),
+    client_assertion: makeAssertion({ ...node, url: issuer }, world.triage),
+  });
 
 async function readSealed(): Promise<{ name: string; sealed: Buffer }[]> {
   let rows: { name: string; sealed: Buffer }[] = [];
@@ -52,7 +55,7 @@ test('tokens and the audit log outlive the KEK, and no node has to stop for it',
   const [renewed] = nodes;
   for (const sealed of await readSealed()) expect([opens(first, sealed), opens(second, sealed)]).toEqual([false, true]);
   // The old node goes on beside them.
-  must(await askAt(old, world, issuer));
+  for (const node of [old, ...nodes]) must(await askAt(node, world, issuer));
   expect((await renewed.admin('GET', '/audit?kind=key.rewrapped')).body.items).toMatchObject([
     { details: { keys: 4 } },
   ]);
