@@ -3,7 +3,7 @@
  * is compared with, prints tables and ratios, and writes `bench/results.md` (not with `--quick`, or for a part of a part).
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openPostgres, type Postgres } from './database.ts';
@@ -67,6 +67,7 @@ async function runPart(name: string, ground: Omit<Bench, 'keep'>): Promise<Secti
 }
 
 const { quick } = values;
+const loadBefore = loadavg()[0]?.toFixed(1);
 const cores = divideCores();
 const folder = await mkdtemp(join(tmpdir(), 'writ-bench-'));
 // PostgreSQL may run as another account, which has to pass through.
@@ -74,10 +75,10 @@ await chmod(folder, 0o711);
 let postgres: Postgres | undefined;
 try {
   postgres = await openPostgres(join(folder, 'database'), process.env.BENCH_DATABASE_URL);
-  progress(`PostgreSQL ${postgres.version}, ${postgres.durability}; ${cores.note}`);
+  progress(`PostgreSQL ${postgres.version}, ${postgres.durability}; ${cores.note}; load average ${loadBefore}`);
   const pace = {
-    rounds: Number(values.rounds ?? (quick ? 2 : 5)),
-    seconds: Number(values.seconds ?? (quick ? 0.7 : 2)),
+    rounds: Number(values.rounds ?? (quick ? 2 : 4)),
+    seconds: Number(values.seconds ?? (quick ? 0.3 : 1.5)),
     connections: 32,
   };
   const only = {
@@ -94,7 +95,7 @@ try {
     const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' ');
     const context = [
       ...describeMachine(postgres.version),
-      `${cores.note}; ${postgres.durability}`,
+      `${cores.note}; ${postgres.durability}; load average before: ${loadBefore}`,
       `${new Date().toISOString().slice(0, 10)}, \`${command}\``,
     ];
     writeResults(new URL('./results.md', import.meta.url), sections, context);

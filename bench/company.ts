@@ -30,6 +30,8 @@ export async function openCompany(cores: Cores, folder: string, url: string, sql
       WRIT_LOG_LEVEL: 'warn',
     }),
     probePath: '/readyz',
+    // The log is sealed every half second.
+    quietMs: 600,
   });
   const post = (path: string, body: object) => callAdmin(server.url, path, body);
   const { feedCredentials } = await post('/apis', { identifier: api, name: 'CRM', environment: 'production' });
@@ -56,17 +58,36 @@ export interface Staff {
   /** Of each of them. */
   agentsEach: number;
   credential: 'jwks' | 'secret';
+  /** What each of the agents is granted; both intents when absent. */
+  intents?: string[];
 }
+
+interface Index {
+  name: string;
+  definition: string;
+}
+
+/** From this many rows on it is faster to build the indexes anew. */
+const manyAgents = 50_000;
+
+/** All but those that hold a constraint. */
+const findIndexes = (sql: Sql): Promise<Index[]> => sql<Index[]>`
+  select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition from pg_index i
+  where i.indrelid in ('people'::regclass, 'agents'::regclass, 'agent_intents'::regclass) and not i.indisunique`;
 
 /**
  * Hires by SQL and returns the ids of the people. Triggers and foreign keys are left out while loading, for they cost most
  * of the time; that needs a superuser. What they would have set is set here.
  */
-export async function hire({ sql, directory }: Company, { people, agentsEach, credential }: Staff): Promise<string[]> {
+export async function hire({ sql, directory }: Company, staff: Staff): Promise<string[]> {
+  const { people, agentsEach, credential, intents = [readIntent, searchIntent] } = staff;
+  const indexes = people * agentsEach >= manyAgents ? await findIndexes(sql) : [];
   const jwks = credential === 'jwks' ? JSON.stringify({ keys: [publicJwk] }) : null;
   const hash = credential === 'secret' ? hashSecret(secret) : null;
   const hired = await sql.begin(async (tx) => {
     await tx`set local session_replication_role = replica`;
+    await tx`set local maintenance_work_mem = '512MB'`;
+    for (const { name } of indexes) await tx.unsafe(`drop index ${name}`);
     await tx`
       create temporary table hired on commit drop as
       select gen_random_uuid() as id from generate_series(1, ${people}::int)`;
@@ -80,7 +101,9 @@ export async function hire({ sql, directory }: Company, { people, agentsEach, cr
               from hired, generate_series(1, ${agentsEach}::int)) as agent
         returning id
       )
-      insert into agent_intents (agent_id, intent_id) select new.id, intents.id from new, intents`;
+      insert into agent_intents (agent_id, intent_id) select new.id, intents.id from new, intents
+      where task_intent = any (${intents}::text[])`;
+    for (const { definition } of indexes) await tx.unsafe(definition);
     return await tx<{ id: string }[]>`select id from hired`;
   });
   await sql.unsafe('vacuum (analyze) people, agents, agent_intents');

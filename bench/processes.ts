@@ -27,13 +27,15 @@ export interface Starting {
   env: (url: string, port: number) => Record<string, string>;
   /** Answers 200 once the server is ready. */
   probePath: string;
+  /** How long it has to be quiet until nothing that it has put off can be left. */
+  quietMs: number;
 }
 
 const startMs = 60_000;
 const stopMs = 10_000;
 
 export async function startServer(cores: Cores, folder: string, starting: Starting): Promise<Server> {
-  const { name, module, env, probePath } = starting;
+  const { name, module, env, probePath, quietMs } = starting;
   const port = await findFreePort();
   const url = `http://127.0.0.1:${port}`;
   const logFile = join(folder, `${name.replaceAll(/\W+/g, '-')}-${port}.log`);
@@ -56,7 +58,7 @@ export async function startServer(cores: Cores, folder: string, starting: Starti
     name,
     url,
     usage,
-    settle: () => settle(usage),
+    settle: () => settle(usage, quietMs),
     lastWords: () =>
       hasEnded(child) ? `${name} ended (${child.exitCode ?? child.signalCode}): ${readLog()}` : undefined,
     stop: () => stop(child),
@@ -90,13 +92,14 @@ async function askUsage(child: ChildProcess): Promise<Usage> {
   return usage;
 }
 
-async function settle(usage: () => Promise<Usage>): Promise<void> {
-  const stepMs = 250;
+async function settle(usage: () => Promise<Usage>, quietMs: number): Promise<void> {
+  const stepMs = 100;
+  const giveUpAt = performance.now() + 15_000;
   let before = (await usage()).cpuMs;
-  for (let steps = 0; steps < 60; steps++) {
+  for (let quiet = 0; quiet < quietMs && performance.now() < giveUpAt; ) {
     await sleep(stepMs);
     const now = (await usage()).cpuMs;
-    if (now - before < stepMs / 10) return;
+    quiet = now - before < stepMs / 10 ? quiet + stepMs : 0;
     before = now;
   }
 }

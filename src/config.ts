@@ -19,13 +19,19 @@ export interface Config {
   dataDir: string;
   /** 32 bytes. Absent only when `isLocal`: then it is made once, in `dataDir`. */
   kek?: Buffer;
+  /** The KEK before, while it is being exchanged: what is sealed under it is sealed anew at start. */
+  previousKek?: Buffer;
   adminToken?: string;
   metricsToken?: string;
   logLevel: LogLevel;
-  /** Database connections of this process, at most. */
+  /** Database connections of one process, at most. */
   poolSize: number;
+  /** Processes on one port. */
+  workers: number;
   /** Requests per second; 0: no limit. */
   rates: { client: number; directory: number; failures: number };
+  /** How long a node that was told to stop goes on answering while `/readyz` says no, so that balancers notice. */
+  drainSeconds: number;
 }
 
 export type Environment = Record<string, string | undefined>;
@@ -50,13 +56,22 @@ export function readConfig(env: Environment): Config {
   // Without a given issuer it is localhost, whatever else is wrong.
   const isLocal = read('WRIT_ISSUER') === undefined || (issuer !== undefined && isLoopback(issuer.hostname));
   const kek = readKek(read('WRIT_KEK'), isLocal, problems);
+  const previousKek = readKey('WRIT_KEK_PREVIOUS', read('WRIT_KEK_PREVIOUS'), problems);
   const adminToken = readToken(read, 'WRIT_ADMIN_TOKEN', isLocal ? 8 : 32, problems);
   const metricsToken = readToken(read, 'WRIT_METRICS_TOKEN', 16, problems);
   const databaseUrl = readDatabaseUrl(read('DATABASE_URL'), problems);
   const logLevel = logLevels.find((level) => level === (read('WRIT_LOG_LEVEL') ?? 'info'));
   if (logLevel === undefined) problems.push(`WRIT_LOG_LEVEL has to be one of ${logLevels.join(', ')}`);
   const poolSize = readInteger(read, 'WRIT_POOL_SIZE', { fallback: 10, least: 2, most: 1000 }, problems);
+  // As a rule there is no balancer on this machine, and somebody who waits for Ctrl-C.
+  const drainSeconds = readInteger(
+    read,
+    'WRIT_DRAIN_SECONDS',
+    { fallback: isLocal ? 0 : 5, least: 0, most: 600 },
+    problems,
+  );
 
+  const workers = readInteger(read, 'WRIT_WORKERS', { fallback: 1, least: 1, most: 64 }, problems);
   const rates = {
     // Off: an overload is answered 503 whoever causes it. What is too much for one of them, an operator knows.
     client: readRate(read, 'WRIT_RATE_CLIENT', 0, problems),
@@ -73,11 +88,14 @@ export function readConfig(env: Environment): Config {
     ...(databaseUrl !== undefined && { databaseUrl }),
     dataDir: read('WRIT_DATA_DIR') ?? '.writ',
     ...(kek !== undefined && { kek }),
+    ...(previousKek !== undefined && { previousKek }),
     ...(adminToken !== undefined && { adminToken }),
     ...(metricsToken !== undefined && { metricsToken }),
     logLevel,
     poolSize,
+    workers,
     rates,
+    drainSeconds,
   };
 }
 
@@ -128,15 +146,20 @@ function readIssuer(text: string | undefined, port: number, problems: string[]):
   return url;
 }
 
+const make = 'make one with: node -p "crypto.randomBytes(32).toString(\'base64\')"';
+
 function readKek(text: string | undefined, isLocal: boolean, problems: string[]): Buffer | undefined {
-  const make = 'make one with: node -p "crypto.randomBytes(32).toString(\'base64\')"';
-  if (text === undefined) {
-    if (!isLocal) problems.push(`WRIT_KEK is needed to encrypt the signing keys; ${make}, and give all nodes the same`);
-    return undefined;
+  if (text === undefined && !isLocal) {
+    problems.push(`WRIT_KEK is needed to encrypt the signing keys; ${make}, and give all nodes the same`);
   }
+  return readKey('WRIT_KEK', text, problems);
+}
+
+function readKey(name: string, text: string | undefined, problems: string[]): Buffer | undefined {
+  if (text === undefined) return undefined;
   const bytes = Buffer.from(text, 'base64');
   if (bytes.length === 32 && bytes.toString('base64') === text) return bytes;
-  problems.push(`WRIT_KEK has to be 32 bytes in base64 (44 characters); ${make}`);
+  problems.push(`${name} has to be 32 bytes in base64 (44 characters); ${make}`);
   return undefined;
 }
 

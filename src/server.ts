@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Config } from './config.ts';
@@ -16,6 +17,7 @@ import { createCatalogueCache } from './domain/intents/catalogue.ts';
 import { sweepExpired } from './domain/revocation/sweep.ts';
 import { sweep } from './domain/signals/feed.ts';
 import { type CommitQueue, createCommitQueue } from './domain/tokens/commit.ts';
+import { rewrapKeys } from './domain/tokens/key-lifecycle.ts';
 import { createAdmin } from './edges/admin/admin.ts';
 import { ensureAdminToken } from './edges/admin/authenticate.ts';
 import { createDocs } from './edges/admin/docs.ts';
@@ -33,8 +35,9 @@ import { createLimits } from './platform/http/rate-limit.ts';
 import { recur } from './platform/http/recurring.ts';
 import { remoteAddressOf } from './platform/http/remote-address.ts';
 import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
+import { joinMetrics } from './platform/http/workers.ts';
 import { createKeyring, type Keyring } from './platform/keys/keyring.ts';
-import { deriveKey } from './platform/keys/seal.ts';
+import { resolveSealedKey } from './platform/keys/sealed-key.ts';
 import { createMetrics, type Metrics, refusalLabel } from './platform/metrics/metrics.ts';
 import { resolveSecrets } from './secrets.ts';
 
@@ -42,6 +45,8 @@ export interface Surroundings {
   /** This node's clock. What decides compares the database's. */
   now(): Date;
   log?: Logger;
+  /** This is one of several processes, for which the primary has prepared the database. */
+  isWorker?: boolean;
 }
 
 export interface Writ extends AsyncDisposable {
@@ -51,6 +56,8 @@ export interface Writ extends AsyncDisposable {
   adminTokenFile: string | undefined;
   /** Everything that is mounted, middleware included, as the router knows it. */
   routes: readonly { method: string; path: string }[];
+  /** Rejects when Writ cannot go on, with what an operator has to know; a supervisor is to start it again. */
+  failure: Promise<never>;
   close(): Promise<void>;
 }
 
@@ -61,7 +68,9 @@ export async function start(config: Config, surroundings: Surroundings): Promise
   const closing = createClosing();
   try {
     const log = surroundings.log ?? createLogger(config.logLevel);
-    const ground = await layGround(config, surroundings.now, log, closing);
+    const failure = Promise.withResolvers<never>();
+    failure.promise.catch(() => {});
+    const ground = await layGround(config, { ...surroundings, log }, closing, failure.reject);
     const edges = createEdges(config, ground);
     const app = mount(ground, edges);
     recurAll(ground, edges, closing);
@@ -71,7 +80,10 @@ export async function start(config: Config, surroundings: Surroundings): Promise
     const server = await listen(mountAt(app, config.issuer), config);
     closing.add(() => drain(server));
     closing.add(() => edges.feed.close());
-    closing.add(async () => edges.operations.beReady(false));
+    closing.add(async () => {
+      edges.operations.beReady(false);
+      await sleep(config.drainSeconds * 1000);
+    });
     edges.operations.beReady(true);
     const { port } = server.address() as AddressInfo;
     log.info({ issuer: config.issuer, port }, 'Writ is listening');
@@ -80,6 +92,7 @@ export async function start(config: Config, surroundings: Surroundings): Promise
       issuer: config.issuer,
       port,
       adminTokenFile: ground.adminTokenFile,
+      failure: failure.promise,
       routes: app.routes.map(({ method, path }) => ({ method, path })),
       close,
       [Symbol.asyncDispose]: close,
@@ -101,42 +114,79 @@ interface Ground extends Pick<Database, 'db' | 'sql'> {
   keyring: Keyring;
   node: AuditNode;
   metrics: Metrics;
+  readMetrics(): Promise<string>;
   queue: CommitQueue;
   adminTokenFile: string | undefined;
 }
 
-async function layGround(config: Config, now: () => Date, log: Logger, closing: Closing): Promise<Ground> {
-  let databaseUrl = config.databaseUrl;
-  if (databaseUrl === undefined) {
-    const embedded = await startEmbedded({ dataDir: config.dataDir, log: (message) => log.info(message) });
+/** The database, given or its own, when it runs, is safe to use and up to date. `onLost`: its own has ended for good. */
+export async function prepareDatabase(
+  config: Config,
+  log: Logger,
+  closing: Closing,
+  onLost: (error: Error) => void,
+): Promise<Database & { url: string }> {
+  let url = config.databaseUrl;
+  if (url === undefined) {
+    const embedded = await startEmbedded({ dataDir: config.dataDir, log: (message) => log.info(message), onLost });
     closing.add(() => embedded.stop());
-    databaseUrl = embedded.url;
+    url = embedded.url;
   }
-  const { db, sql, openTransactions, close } = connect({ url: databaseUrl, poolSize: config.poolSize });
-  closing.add(close);
-  await refuseUnsafe(sql);
-  await migrate(sql);
+  const database = open(url, config, closing);
+  await refuseUnsafe(database.sql);
+  await migrate(database.sql);
+  return { ...database, url };
+}
+
+function open(url: string, { poolSize }: Config, closing: Closing): Database {
+  const database = connect({ url, poolSize });
+  closing.add(database.close);
+  return database;
+}
+
+async function layGround(
+  config: Config,
+  { now, log, isWorker = false }: Surroundings & { log: Logger },
+  closing: Closing,
+  onLost: (error: Error) => void,
+): Promise<Ground> {
+  const { db, sql, openTransactions } =
+    isWorker && config.databaseUrl !== undefined
+      ? open(config.databaseUrl, config, closing)
+      : await prepareDatabase(config, log, closing, onLost);
   const { kek, adminToken, adminTokenFile: file } = await resolveSecrets(config);
   // One that a node of several made up for itself must not end the one that the others were given.
   const replaces = config.adminToken !== undefined || config.databaseUrl === undefined;
   const isGood = await ensureAdminToken(db, adminToken, { replaces });
-  if (!isGood)
+  if (!isGood) {
     log.warn({ file }, 'the database knows another administration token: set WRIT_ADMIN_TOKEN to replace it');
+  }
   const adminTokenFile = isGood ? file : undefined;
   const bus = createBus(sql, log);
   closing.add(() => bus.close());
-  const keyring = await createKeyring({ db, kek, bus, now, log });
-  closing.add(async () => keyring.close());
-  const node: AuditNode = { id: randomUUID(), macKey: deriveKey(kek, 'audit-mac') };
+  const keks = { kek, previousKek: config.previousKek };
+  const node: AuditNode = { id: randomUUID(), macKey: await resolveSealedKey(db, keks, 'audit-mac') };
   await enlist(db, node);
+  if (config.previousKek !== undefined) await rewrapKeys(db, systemAct(node), keks);
+  const keyring = await createKeyring({ db, ...keks, bus, now, log });
+  closing.add(async () => keyring.close());
   const common = { issuer: config.issuer, now, log, adminTokenFile };
   const metrics = createMetrics(readVersion());
   const queue = createCommitQueue(db, (size) => metrics.commitBatch.observe(size));
   metrics.watch('writ_commit_queue_depth', queue.depth);
   metrics.watch('writ_db_transactions_open', openTransactions);
   metrics.watch('writ_db_pool_size', () => config.poolSize);
-  return { ...common, db, sql, bus, kek, keyring, node, metrics, queue };
+  const readMetrics = isWorker ? joinMetrics(metrics.registry) : () => metrics.registry.metrics();
+  return { ...common, db, sql, bus, kek, keyring, node, metrics, readMetrics, queue };
 }
+
+/** What nobody outside asked for. */
+const systemAct = (node: AuditNode): Act => ({
+  node,
+  by: { type: 'system', id: node.id },
+  requestId: node.id,
+  from: null,
+});
 
 /** The package's own, one folder up from the sources and from what is built alike. */
 function readVersion(): string {
@@ -153,7 +203,7 @@ interface Edges {
 }
 
 function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
-  const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, queue } = ground;
+  const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, readMetrics, queue } = ground;
   const limits = createLimits(rates, () => performance.now());
   const { noteFailure } = limits;
   return {
@@ -196,7 +246,7 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
       authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
       latestCheckpoint: async () => (await latestCheckpoint(db))?.jws ?? null,
     }),
-    operations: createOperations({ sql, metrics, metricsToken }),
+    operations: createOperations({ sql, metrics, readMetrics, metricsToken }),
   };
 }
 
@@ -217,7 +267,7 @@ function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }
 
 /** Work that recurs on every node: what must not be done twice takes its lock in the database. */
 function recurAll({ db, log, node, keyring, issuer, metrics }: Ground, { feed, operations }: Edges, closing: Closing) {
-  const system: Act = { node, by: { type: 'system', id: node.id }, requestId: node.id, from: null };
+  const system = systemAct(node);
   let acknowledgementLag = Number.NaN;
   metrics.watch('writ_feed_subscribers', feed.subscribers);
   metrics.watch('writ_feed_seq', feed.position);

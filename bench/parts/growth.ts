@@ -13,7 +13,7 @@ async function openGrown(bench: Bench, agents: number): Promise<Company> {
   const url = await bench.postgres.createDatabase();
   const company = await openCompany(bench.cores, bench.folder, url, bench.postgres.open(url));
   await bench.keep(Promise.resolve(company.server));
-  await hire(company, { people: agents / agentsEach, agentsEach, credential: 'jwks' });
+  await hire(company, { people: agents / agentsEach, agentsEach, credential: 'jwks', intents: [readIntent] });
   return company;
 }
 

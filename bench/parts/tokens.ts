@@ -64,6 +64,7 @@ async function openOidc(bench: Bench, target: 'memory' | 'postgres'): Promise<Fi
         DATABASE_URL: databaseUrl,
       }),
       probePath: '/.well-known/openid-configuration',
+      quietMs: 100,
     }),
   );
   return { server, keyed, secret: withSecret, ask: { resource: api, scope: 'read update' }, narrow: { scope: 'read' } };

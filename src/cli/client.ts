@@ -11,6 +11,8 @@ export type Query = Record<string, string | undefined>;
 export interface Client {
   get(path: string): Promise<Row>;
   post(path: string, body?: Row, options?: { timeoutMs?: number }): Promise<Row>;
+  /** An answer that is too long to hold: as it arrives. */
+  stream(path: string): Promise<AsyncIterable<Uint8Array>>;
   /** All items of a list, or the first `limit`; `onPage` hears how many have arrived. `isCut`: there are more. */
   list(path: string, query?: Query, options?: ListOptions): Promise<{ items: Row[]; isCut: boolean }>;
 }
@@ -32,7 +34,7 @@ const timeoutMs = 30_000;
 
 /** @see design "Administration API"; errors are RFC 9457 problem details. */
 export function createClient(options: ClientOptions): Client {
-  const request = async (method: string, path: string, body?: Row, patienceMs = timeoutMs): Promise<Row> => {
+  const send = async (method: string, path: string, signal: AbortSignal, body?: Row): Promise<Response> => {
     const target = `${options.url}/api/v1${path}`;
     const started = performance.now();
     const response = await reach(options.fetch, target, {
@@ -43,15 +45,23 @@ export function createClient(options: ClientOptions): Client {
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(patienceMs),
+      signal,
     });
     options.trace(`${method} ${target} ${response.status} in ${Math.round(performance.now() - started)} ms`);
     if (!response.ok) throw await refusalOf(response, `${method} ${path}`, options.tokenSource);
-    return readObject(response, target);
+    return response;
   };
+  const request = async (method: string, path: string, body?: Row, patienceMs = timeoutMs): Promise<Row> =>
+    readObject(await send(method, path, AbortSignal.timeout(patienceMs), body), `${options.url}/api/v1${path}`);
   return {
     get: (path) => request('GET', path),
     post: (path, body, { timeoutMs: patienceMs } = {}) => request('POST', path, body ?? {}, patienceMs),
+    stream: async (path) => {
+      const patience = new AbortController();
+      const timer = setTimeout(() => patience.abort(), timeoutMs);
+      const response = await send('GET', path, patience.signal).finally(() => clearTimeout(timer));
+      return readPieces(response, options.url);
+    },
     list: (path, query = {}, listOptions = {}) =>
       collectPages((search) => request('GET', `${path}?${search}`), path, query, listOptions),
   };
@@ -112,6 +122,14 @@ function networkFailure(error: unknown, origin: string): CliFailure {
   }
   const why = code || (typeof cause?.message === 'string' ? cause.message : String(error));
   return fail(`The connection to ${origin} failed (${why}): check --url or WRIT_URL, and the server's log.`, true);
+}
+
+async function* readPieces(response: Response, url: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* response.body ?? [];
+  } catch (error) {
+    throw networkFailure(error, new URL(url).origin);
+  }
 }
 
 async function readObject(response: Response, target: string): Promise<Row> {

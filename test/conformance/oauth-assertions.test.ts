@@ -153,6 +153,7 @@ describe('RFC 7523 §3: claims', () => {
     for (const changes of [
       { exp: undefined },
       { exp: now - 60 },
+      { exp: now + 600 },
       { exp: now + 3600 },
       { exp: String(now + 60) },
       { exp: 1e300 },

@@ -293,6 +293,11 @@ describe('RFC 6749 §3.3: no task named', () => {
     expectRefusal(answer, 'invalid_authorization_details', 'details_exceed_intent');
   });
 
+  test('a write needs an approval in every environment', async () => {
+    const answer = await askToken(writ, tester, { resource: sandbox, scope: 'sandbox.write' });
+    expectRefusal(answer, 'access_denied', 'approval_required');
+  });
+
   test('an agent without a read-only intent there', async () => {
     const poor = await world.createAgent({ owner: world.alice, environment: 'sandbox', intents: ['sandbox.write'] });
     expectRefusal(await askToken(writ, poor, { resource: sandbox }), 'invalid_scope', 'intent_not_granted');

@@ -136,6 +136,8 @@ const table: Record<string, Guard> = {
   'ALL /api/v1/agents/:id/decommission': 'administrator',
   'POST /api/v1/agents/:id/transfer': 'administrator',
   'ALL /api/v1/agents/:id/transfer': 'administrator',
+  'GET /api/v1/audit/export': 'administrator',
+  'ALL /api/v1/audit/export': 'administrator',
   'GET /api/v1/audit': 'administrator',
   'ALL /api/v1/audit': 'administrator',
   'POST /api/v1/audit/verify': 'administrator',

@@ -1,8 +1,9 @@
 /** Somebody with every right on the database changes the log. Each change is found, at its first bad number. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { chain, encodeHash, genesis, type Head } from '../../src/audit/chain.ts';
 import type { Act } from '../../src/domain/audit/append.ts';
-import { chain, encodeHash, genesis, type Head, latestCheckpoint } from '../../src/domain/audit/seal-chain.ts';
+import { latestCheckpoint } from '../../src/domain/audit/seal-chain.ts';
 import { revokeKey } from '../../src/domain/tokens/key-lifecycle.ts';
 import { makeKeyPair, sealKeyPair } from '../../src/platform/keys/key-pair.ts';
 import { signStatement } from '../../src/platform/keys/sign.ts';
@@ -281,6 +282,11 @@ describe('entries that are not sealed', () => {
   it('cut off', async () => {
     await log.sql`delete from audit_entries where counter > 11`;
     await firstBad(12, /cut off the end: entries 12 to 13 of node .* are missing/);
+  });
+
+  it('the last one alone', async () => {
+    await log.sql`delete from audit_entries where counter = 13`;
+    await firstBad(13, /cut off the end: entry 13 of node .* is missing/);
   });
 
   it('invented', async () => {

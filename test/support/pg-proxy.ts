@@ -10,9 +10,10 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 /**
  * `cut`: the connection breaks in place of the statement. `error`: the statement fails, by the server's own word.
- * `lostAnswer`: only for commits: the server commits, and the connection breaks before the answer.
+ * Only for commits: `lostAnswer`: the server commits, and the connection breaks before the answer; `withheld`: it
+ * commits, and the answer never comes; `swallowed`: the commit never arrives, and nothing answers.
  */
-export type Fault = 'cut' | 'error' | 'lostAnswer';
+export type Fault = 'cut' | 'error' | 'lostAnswer' | 'withheld' | 'swallowed';
 
 export interface Round {
   /** Texts of the statements that were counted, in order. */
@@ -29,6 +30,8 @@ export interface PgProxy {
   /** From now on counts statements, and lets the `n`-th fail; with `lostAnswer`, the `n`-th commit. */
   arm(n: number, fault: Fault, countAlso?: RegExp): void;
   disarm(): Round;
+  /** Resolves when the fault that is armed has struck. */
+  struck(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -52,6 +55,7 @@ interface Arming {
   countAlso: RegExp | undefined;
   counted: number;
   round: Round;
+  struck: PromiseWithResolvers<void>;
 }
 
 interface Session {
@@ -62,14 +66,18 @@ interface Session {
   portals: Map<string, string>;
   /** In a transaction of the sealer. */
   isSealing: boolean;
-  /** Breaks at the server's word that it has committed. */
-  losesCommit: boolean;
+  /** What becomes of the server's word that it has committed. */
+  onCommit: 'pass' | 'break' | 'withhold';
+  /** Nothing of what the server says arrives any more. */
+  isMute: boolean;
 }
 
+const commitFaults = new Set<Fault>(['lostAnswer', 'withheld', 'swallowed']);
 const isCommit = (text: string): boolean => /^commit\b/i.test(text);
 const isEnd = (text: string): boolean => /^(commit|rollback)\b/i.test(text);
 
-export async function startPgProxy(target: string): Promise<PgProxy> {
+/** `deaf`: no notification of the server passes. */
+export async function startPgProxy(target: string, { deaf = false } = {}): Promise<PgProxy> {
   const behind = new URL(target);
   const sessions = new Set<Session>();
   let arming: Arming | undefined;
@@ -95,17 +103,19 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
     }
     if (!isCounted(session, text, arming)) return message;
     const { n, fault, round } = arming;
-    if (round.failed !== undefined || (fault === 'lostAnswer' && !isCommit(text))) return message;
+    if (round.failed !== undefined || (commitFaults.has(fault) && !isCommit(text))) return message;
     round.statements.push(text);
     arming.counted += 1;
     // A server that refuses a commit has ended the transaction; that cannot be played by another statement.
     if (arming.counted !== n || (fault === 'error' && isEnd(text))) return message;
     round.failed = text;
-    if (fault === 'cut') return null;
-    if (fault === 'lostAnswer') {
-      session.losesCommit = true;
+    if (fault === 'withheld' || fault === 'lostAnswer') {
+      session.onCommit = fault === 'withheld' ? 'withhold' : 'break';
       return message;
     }
+    arming.struck.resolve();
+    if (fault === 'cut') return null;
+    if (fault === 'swallowed') return Buffer.alloc(0);
     return failing(message);
   }
 
@@ -118,7 +128,8 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
       texts: new Map(),
       portals: new Map(),
       isSealing: false,
-      losesCommit: false,
+      onCommit: 'pass',
+      isMute: false,
     };
     sessions.add(session);
     const end = (): void => {
@@ -126,6 +137,7 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
       client.destroy();
       upstream.destroy();
     };
+    const hear = deaf ? dropNotifications() : (chunk: Buffer): Buffer => chunk;
     const read = createReader(session, (text, message) => pass(session, text, message));
     client
       .on('error', () => {})
@@ -139,8 +151,12 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
       .on('error', () => {})
       .on('close', end)
       .on('data', (chunk) => {
-        if (session.losesCommit && chunk.includes('COMMIT')) return end();
-        client.write(chunk);
+        if (session.onCommit !== 'pass' && chunk.includes('COMMIT')) {
+          arming?.struck.resolve();
+          if (session.onCommit === 'break') return end();
+          session.isMute = true;
+        }
+        if (!session.isMute) client.write(hear(chunk));
       });
   });
   server.listen(0, '127.0.0.1');
@@ -151,7 +167,8 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
   return {
     url: url.href,
     arm: (n, fault, countAlso) => {
-      arming = { n, fault, countAlso, counted: 0, round: { statements: [], failed: undefined, isNoisy: false } };
+      const round: Round = { statements: [], failed: undefined, isNoisy: false };
+      arming = { n, fault, countAlso, counted: 0, round, struck: Promise.withResolvers<void>() };
     },
     disarm: () => {
       if (arming === undefined) throw new Error('not armed');
@@ -159,6 +176,7 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
       arming = undefined;
       return round;
     },
+    struck: async () => await arming?.struck.promise,
     close: async () => {
       for (const { client, server: upstream } of sessions) {
         client.destroy();
@@ -166,6 +184,22 @@ export async function startPgProxy(target: string): Promise<PgProxy> {
       }
       await new Promise((resolve) => server.close(resolve));
     },
+  };
+}
+
+/** Cuts the server's bytes into messages and leaves out NotificationResponse (`A`). */
+function dropNotifications(): (chunk: Buffer) => Buffer {
+  let pending: Buffer = Buffer.alloc(0);
+  return (chunk) => {
+    pending = Buffer.concat([pending, chunk]);
+    const out: Buffer[] = [];
+    while (pending.length >= 5) {
+      const size = pending.readInt32BE(1) + 1;
+      if (pending.length < size) break;
+      if (pending[0] !== 0x41) out.push(pending.subarray(0, size));
+      pending = pending.subarray(size);
+    }
+    return Buffer.concat(out);
   };
 }
 

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chain, encodeHash, genesis } from '../../src/audit/chain.ts';
 import * as audit from '../../src/domain/audit/append.ts';
 import { compose, readBody } from '../../src/domain/audit/compose.ts';
-import { chain, encodeHash, genesis, latestCheckpoint, sealEntries } from '../../src/domain/audit/seal-chain.ts';
+import { latestCheckpoint, sealEntries } from '../../src/domain/audit/seal-chain.ts';
 import { type AuditItem, searchAudit } from '../../src/domain/audit/search.ts';
 import { transaction } from '../../src/platform/db/client.ts';
 import { createKeyring } from '../../src/platform/keys/keyring.ts';

@@ -1,10 +1,10 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { chain, genesis } from '../../src/audit/chain.ts';
+import { createCounters } from '../../src/audit/counters.ts';
 import type { Act, AuditEvent } from '../../src/domain/audit/append.ts';
 import { columnsOf, compose, macOf, readBody } from '../../src/domain/audit/compose.ts';
-import { createCounters } from '../../src/domain/audit/counters.ts';
-import { chain, genesis } from '../../src/domain/audit/seal-chain.ts';
 
 const macKey = randomBytes(32);
 const act: Act = {

@@ -29,7 +29,9 @@ describe('readConfig', () => {
       dataDir: '.writ',
       logLevel: 'info',
       poolSize: 10,
+      workers: 1,
       rates: { client: 0, directory: 0, failures: 50 },
+      drainSeconds: 0,
     });
   });
 
@@ -48,6 +50,7 @@ describe('readConfig', () => {
       WRIT_ADMIN_TOKEN: 'a'.repeat(32),
       WRIT_METRICS_TOKEN: 'm'.repeat(16),
       WRIT_LOG_LEVEL: 'debug',
+      WRIT_WORKERS: '4',
       WRIT_POOL_SIZE: '20',
       WRIT_RATE_CLIENT: '100',
       WRIT_RATE_DIRECTORY: '50',
@@ -65,7 +68,9 @@ describe('readConfig', () => {
       metricsToken: 'm'.repeat(16),
       logLevel: 'debug',
       poolSize: 20,
+      workers: 4,
       rates: { client: 100, directory: 50, failures: 5 },
+      drainSeconds: 5,
     });
   });
 

@@ -79,22 +79,27 @@ function isAllowed({ from, to, isType, isLazy }: Import): boolean {
     case 'domain': {
       const to_ = areaOf(to).split('/');
       if (to_[0] === 'domain') return domains.indexOf(to_[1] ?? '') > domains.indexOf(name);
-      return vocabulary.includes(to) || isIn(to, 'src/platform');
+      // What an auditor repeats offline.
+      return vocabulary.includes(to) || isIn(to, 'src/platform') || (name === 'audit' && isIn(to, 'src/audit'));
     }
+    case 'audit':
+      return to === 'src/protocol.ts';
     case 'platform':
       return vocabulary.includes(to) || isIn(to, 'src/platform') || (to === 'src/config.ts' && isType);
     case 'sdk':
       return to === 'src/protocol.ts' || to === 'src/sdk/issuer.ts';
     case 'cli':
       return (
-        to === 'src/protocol.ts' || isIn(to, 'src/sdk') || (isLazy && ['src/main.ts', 'src/config.ts'].includes(to))
+        to === 'src/protocol.ts' ||
+        isIn(to, 'src/sdk', 'src/audit') ||
+        (isLazy && ['src/main.ts', 'src/config.ts'].includes(to))
       );
     case 'server.ts':
       return !isIn(to, 'src/cli', 'src/sdk') && to !== 'src/main.ts';
     case 'secrets.ts':
       return to === 'src/config.ts' || isIn(to, 'src/platform');
     case 'main.ts':
-      return ['src/server.ts', 'src/config.ts'].includes(to) || isIn(to, 'src/platform');
+      return ['src/server.ts', 'src/config.ts', 'src/secrets.ts'].includes(to) || isIn(to, 'src/platform');
     default:
       return false;
   }
@@ -115,6 +120,7 @@ test('every folder has its place in the order', () => {
       'sdk/agent',
       'sdk/api',
       'sdk/issuer.ts',
+      'audit',
       'cli',
       'server.ts',
       'main.ts',
@@ -154,6 +160,11 @@ test('the vocabulary and the configuration import nothing', () => {
 test('the SDKs need nothing but Node', () => {
   const foreign = imports.filter(({ from, to }) => isIn(from, 'src/sdk') && !to.startsWith('src/'));
   expect(foreign.filter(({ to, isType }) => !to.startsWith('node:') && !isType).map(show)).toEqual([]);
+});
+
+test('what proves the audit log needs nothing but Node', () => {
+  const foreign = imports.filter(({ from, to }) => isIn(from, 'src/audit') && !to.startsWith('src/'));
+  expect(foreign.filter(({ to }) => !to.startsWith('node:crypto')).map(show)).toEqual([]);
 });
 
 test('promise 1: access tokens are signed in one place, which accepts only what is proven alive', () => {

@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
+import { exportAudit } from '../audit-export.ts';
+import { verifyOffline } from '../audit-offline.ts';
 import { checkpointsPath, readCheckpoint, storeCheckpoint } from '../checkpoints.ts';
 import type { Query } from '../client.ts';
 import { parseWhole, withExamples } from '../examples.ts';
-import { CliFailure, exitCodes } from '../failure.ts';
+import { CliFailure, exitCodes, usage } from '../failure.ts';
 import { discoverIssuer } from '../issuer.ts';
 import { isRow, type Row } from '../json.ts';
 import { findAgentId, findPersonId } from '../lookup.ts';
@@ -12,6 +14,12 @@ import { describeSpan, parseInstant } from '../time.ts';
 
 const terminalLimit = 100;
 const verifyTimeoutMs = 600_000;
+
+interface VerifyOptions {
+  offline?: string;
+  jwks?: string;
+  checkpoint?: string;
+}
 
 interface Filters {
   jti?: string;
@@ -46,12 +54,36 @@ export function addAudit(program: Command): void {
     audit
       .command('verify')
       .description('check the whole chain, also against the last checkpoint seen from here')
-      .action(async (_options: object, command: Command) => verifyLog(openSession(command)))
+      .option('--offline <file>', 'an export instead of the server: what it is, without asking the server ("-": stdin)')
+      .option('--jwks <file|url>', "with --offline: the issuer's public keys; fetched from --url when absent")
+      .option('--checkpoint <file|number:hash>', 'with --offline: a checkpoint that was kept elsewhere, to find a cut')
+      .action(async (options: VerifyOptions, command: Command) => {
+        const { offline, ...kept } = options;
+        if (offline !== undefined) return verifyOffline(openSession(command), offline, kept);
+        if (kept.jwks !== undefined || kept.checkpoint !== undefined) {
+          throw usage(
+            '--jwks and --checkpoint go with --offline: the server has its keys, and this machine its checkpoints.',
+          );
+        }
+        await verifyLog(openSession(command));
+      })
       .addHelpText(
         'after',
         '\nThe newest checkpoint is kept in $XDG_STATE_HOME/writ/checkpoints.json (~/.local/state by default), so that a log\nthat was cut, or a database that was put back, is found the next time. Exit code 6: the log is not what it was.',
       ),
-    ['writ audit verify', 'writ audit verify --json || alert "the audit log was tampered with"'],
+    [
+      'writ audit verify',
+      'writ audit verify --json || alert "the audit log was tampered with"',
+      'writ audit verify --offline audit.ndjson --jwks jwks.json --checkpoint 117:n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg',
+    ],
+  );
+  withExamples(
+    audit
+      .command('export')
+      .description('write the sealed log to stdout, a line of JSON for each entry and each signed checkpoint')
+      .option('--from <number>', 'the number of the first entry', parseWhole(1))
+      .action(async (options: { from?: number }, command: Command) => exportAudit(openSession(command), options)),
+    ['writ audit export > audit.ndjson', 'writ audit export --from 118 > audit-2.ndjson'],
   );
 }
 

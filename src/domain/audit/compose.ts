@@ -12,7 +12,7 @@ import { canonicalId } from '../../platform/db/uuid.ts';
 export interface AuditNode {
   /** UUID. */
   id: string;
-  /** 32 bytes, derived from the KEK for the purpose `audit-mac`; the same on all nodes. */
+  /** 32 bytes, kept sealed in the database (`sealed-key.ts`); the same on all nodes. */
   macKey: Buffer;
 }
 
@@ -56,6 +56,7 @@ export type AuditKind =
   | 'key.created'
   | 'key.rotated'
   | 'key.revoked'
+  | 'key.rewrapped'
   | 'admin.refused';
 
 /** One ALLOW or DENY in the form in which every decision is recorded (design §5). */

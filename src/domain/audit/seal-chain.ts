@@ -1,43 +1,18 @@
 /**
  * Sealing: entries get their number in the log and join the hash chain, and the new head of the chain is signed.
- *
- *   hash(0) = 32 zero bytes
- *   hash(n) = SHA-256( hash(n-1) | n | length of body | body (UTF-8, as stored) | MAC )     numbers: 8 bytes, big-endian
- *
- * Everything before the body has a fixed length, so no two entries give the same input. Whoever has the bodies, the
- * MACs and one checkpoint (`writ-checkpoint+jwt`: `{iss, number, hash, iat}`, hash in base64url) can repeat it offline.
+ * The chain itself stands in `src/audit/chain.ts`, for whoever repeats it offline.
  *
  * One node seals at a time, in one transaction: entries, their numbers and the checkpoint are there together or not at
  * all. An entry that is committed late gets a later number. The sealer never continues from a head that its own last
  * checkpoint does not describe: it would vouch for a log that was cut or edited.
  */
-import { createHash } from 'node:crypto';
 import { desc, isNotNull, sql } from 'drizzle-orm';
+import { chain, encodeHash, genesis, type Head } from '../../audit/chain.ts';
 import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
 import { auditEntries, checkpoints } from '../../platform/db/schema.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { type SigningKey, signStatement, statementAlgorithm } from '../../platform/keys/sign.ts';
 import { jwtTypes } from '../../protocol.ts';
-
-/** A place in the chain. */
-export interface Head {
-  number: number;
-  hash: Buffer;
-}
-
-/** Before the first entry. */
-export const genesis: Head = { number: 0, hash: Buffer.alloc(32) };
-
-/** The chain's next place. Pure; all there is to the chain. */
-export function chain(previous: Head, entry: { body: string; mac: Uint8Array }): Head {
-  const number = previous.number + 1;
-  const body = Buffer.from(entry.body, 'utf8');
-  const place = Buffer.alloc(16);
-  place.writeBigUInt64BE(BigInt(number), 0);
-  place.writeBigUInt64BE(BigInt(body.length), 8);
-  const hash = createHash('sha256').update(previous.hash).update(place).update(body).update(entry.mac).digest();
-  return { number, hash };
-}
 
 /** Entries sealed in one transaction, at most. */
 export const sealBatchSize = 2_000;
@@ -139,9 +114,6 @@ async function signHead(tx: Tx, key: SigningKey, issuer: string, head: Head): Pr
   const claims = { iss: issuer, number: head.number, hash: encodeHash(head.hash), iat: Number(clock?.seconds) };
   return signStatement({ signingKey: () => key }, jwtTypes.checkpoint, claims);
 }
-
-/** Hashes are base64url outside the database. */
-export const encodeHash = (hash: Uint8Array): string => Buffer.from(hash).toString('base64url');
 
 export interface Checkpoint {
   number: number;

@@ -1,12 +1,12 @@
 /** Search in the log, by the columns that repeat the bodies. What is shown is the body: the columns only find it. */
 import { and, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
+import { encodeHash } from '../../audit/chain.ts';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { auditEntries } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { type AuditBody, readBody } from './compose.ts';
-import { encodeHash } from './seal-chain.ts';
 
 export interface AuditFilter {
   jti?: string | undefined;

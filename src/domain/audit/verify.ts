@@ -13,14 +13,15 @@
  * Reads one snapshot, in bounded batches, and stops at the first entry that does not fit.
  */
 import { eq, type SQL, sql } from 'drizzle-orm';
+import { chain, encodeHash, genesis, type Head } from '../../audit/chain.ts';
+import { type Counters, createCounters, type Gap, nameEntries } from '../../audit/counters.ts';
 import type { Db, Tx } from '../../platform/db/client.ts';
 import { auditNodes, signingKeys } from '../../platform/db/schema.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { readStatement } from '../../platform/keys/sign.ts';
 import { jwtTypes } from '../../protocol.ts';
 import { explainEdit, type StoredEntry, selectStored } from './check-entry.ts';
-import { type Counters, createCounters, type Gap } from './counters.ts';
-import { type Checkpoint, chain, encodeHash, genesis, type Head, latestCheckpoint } from './seal-chain.ts';
+import { type Checkpoint, latestCheckpoint } from './seal-chain.ts';
 
 export interface Verification {
   ok: boolean;
@@ -231,9 +232,6 @@ async function checkSigner({ tx, vouched }: Pass): Promise<Fault | null> {
   if (key === undefined || key.revokedAt === null) return null;
   return { number: vouched.number, why: `only the revoked key ${vouched.kid} vouches for the end of the log` };
 }
-
-const nameEntries = (node: string, from: number, to: number): string =>
-  from === to ? `entry ${from} of node ${node} is` : `entries ${from} to ${to} of node ${node} are`;
 
 /** The first of the fault that ended the pass and the gaps that were met before it. */
 async function firstOf({ tx, counters }: Pass, fault: Fault | null): Promise<Fault | null> {

@@ -9,9 +9,10 @@
 import { desc, eq, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
-import { signingKeys } from '../../platform/db/schema.ts';
+import { sealedKeys, signingKeys } from '../../platform/db/schema.ts';
 import { makeKeyPair } from '../../platform/keys/key-pair.ts';
 import { announceKeys, insertKey, lockKeys } from '../../platform/keys/keyring.ts';
+import { type Keks, rewrap } from '../../platform/keys/seal.ts';
 import { type SigningAlgorithm, signingAlgorithms } from '../../protocol.ts';
 import * as audit from '../audit/append.ts';
 import { publish } from '../signals/feed.ts';
@@ -121,6 +122,32 @@ export async function revokeKey(
     return { kid, revokedAt, replacement };
   });
 }
+
+/**
+ * Seals everything under the new KEK that is still sealed under the one before: all of it in one transaction, or nothing.
+ * Nodes that run under the old one go on with what they have in memory. Does nothing the second time.
+ * @returns how many keys
+ * @throws Error when a key opens under neither.
+ */
+export const rewrapKeys = (db: Db, act: audit.Act, keks: Keks): Promise<number> =>
+  transaction(db, async (tx) => {
+    await lockKeys(tx);
+    let count = 0;
+    for (const { kid, privateKey } of await tx.select().from(signingKeys)) {
+      const sealed = rewrap(keks, kid, privateKey);
+      if (sealed === undefined) continue;
+      await tx.update(signingKeys).set({ privateKey: sealed }).where(eq(signingKeys.kid, kid));
+      count += 1;
+    }
+    for (const { name, sealed: old } of await tx.select().from(sealedKeys)) {
+      const sealed = rewrap(keks, name, old);
+      if (sealed === undefined) continue;
+      await tx.update(sealedKeys).set({ sealed }).where(eq(sealedKeys.name, name));
+      count += 1;
+    }
+    if (count > 0) await audit.append(tx, act, [{ kind: 'key.rewrapped', outcome: 'done', details: { keys: count } }]);
+    return count;
+  });
 
 async function findSigner(tx: Tx, algorithm: SigningAlgorithm): Promise<string | undefined> {
   const [signer] = await tx.execute<{ kid: string }>(sql`

@@ -62,7 +62,10 @@ export const callsOf = (deps: AdminDeps): Call[] => [
 export function createAdmin(deps: AdminDeps): OpenAPIHono<Env> {
   const admin = new OpenAPIHono<Env>();
   const calls = callsOf(deps);
-  const baseUrl = `${deps.issuer}/api/v1`;
+  const parts = {
+    baseUrl: `${deps.issuer}/api/v1`,
+    report: (err: unknown, requestId: string) => deps.log.error({ err, requestId }, 'an answer was cut short'),
+  };
   admin.onError((error, c) => answerProblem(error, requestIdOf(c), deps.log));
   describeCalls(admin.openAPIRegistry, calls);
   const document = JSON.stringify(openApiDocument(admin, deps.issuer));
@@ -72,7 +75,7 @@ export function createAdmin(deps: AdminDeps): OpenAPIHono<Env> {
     await next();
   });
   for (const call of calls) {
-    admin.on(call.method, toRoutingPath(call.path), (c) => answerCall(c, call, actOf(c, deps), baseUrl));
+    admin.on(call.method, toRoutingPath(call.path), (c) => answerCall(c, call, actOf(c, deps), parts));
   }
   for (const [path, methods] of methodsByPath(calls)) {
     admin.all(toRoutingPath(path), () => refuseMethod(methods));

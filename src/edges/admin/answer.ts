@@ -14,20 +14,70 @@ import { EdgeRefusal, type ProblemIssue } from './problem.ts';
 /** Bytes; the largest honest body is an intent with its APIs. */
 const maxBodyBytes = 256 * 1024;
 
-/** @throws WritError for what the caller did wrong; anything else is a fault. */
-export async function answerCall(c: Context, call: Call, act: Act, baseUrl: string): Promise<Response> {
+/**
+ * `report` is told of a failure in the middle of an answer of lines, when the status has long been sent.
+ * @throws WritError for what the caller did wrong; anything else is a fault.
+ */
+export async function answerCall(
+  c: Context,
+  call: Call,
+  act: Act,
+  { baseUrl, report }: { baseUrl: string; report: (error: unknown, requestId: string) => void },
+): Promise<Response> {
   const id = readId(c);
   const issues: ProblemIssue[] = [];
   const query = readQuery(call, new URL(c.req.url).searchParams, issues);
   const body = call.body === undefined ? undefined : check(call.body, await readJson(c, call), issues);
   if (issues.length > 0) throw new EdgeRefusal('invalid_request', summaryOf(issues), { errors: issues });
   const answer = await call.run({ id, query, body, act });
+  if (Symbol.asyncIterator in answer) {
+    const lines = answer as AsyncIterable<string>;
+    const stream = await streamLines(lines, (error) => report(error, act.requestId));
+    const type = call.mediaType ?? 'text/plain';
+    return c.body(stream, call.status, {
+      'content-type': type,
+      'cache-control': 'no-store',
+      'x-request-id': act.requestId,
+    });
+  }
   const isMade = call.status === 201 && 'id' in answer;
   return c.json(answer, call.status, {
     'cache-control': 'no-store',
     'x-request-id': act.requestId,
     ...(isMade ? { location: `${baseUrl}${call.path}/${answer.id}` } : {}),
   });
+}
+
+/**
+ * Each piece is made when the connection asks for it. What fails before the first is still an answer; later it cuts the
+ * connection, so that nobody takes half for the whole.
+ */
+async function streamLines(
+  lines: AsyncIterable<string>,
+  report: (error: unknown) => void,
+): Promise<ReadableStream<Uint8Array>> {
+  const iterator = lines[Symbol.asyncIterator]();
+  let next: Promise<IteratorResult<string>> | undefined = Promise.resolve(await iterator.next());
+  const encoder = new TextEncoder();
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { value, done } = await (next ?? iterator.next());
+          next = undefined;
+          if (done === true) controller.close();
+          else controller.enqueue(encoder.encode(value));
+        } catch (error) {
+          report(error);
+          throw error;
+        }
+      },
+      async cancel() {
+        await iterator.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 /** An id that cannot exist is not looked for. Key ids are no UUIDs, and bounded instead. */

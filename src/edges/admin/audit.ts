@@ -1,6 +1,7 @@
 /** Calls: search the audit log, and have all of it verified. */
 import { z } from '@hono/zod-openapi';
 import type { AuditNode } from '../../domain/audit/append.ts';
+import { exportLog } from '../../domain/audit/export.ts';
 import { searchAudit } from '../../domain/audit/search.ts';
 import { verifyLog } from '../../domain/audit/verify.ts';
 import type { Db } from '../../platform/db/client.ts';
@@ -76,8 +77,59 @@ const verification = z
   })
   .openapi('Verification');
 
-export function auditCalls({ db, node, keyring }: { db: Db; node: AuditNode; keyring: Keyring }): Call[] {
+const exportedLine = z
+  .union([
+    z.object({ number: z.int(), body: z.string(), mac: z.string(), hash: z.string() }),
+    z.object({ checkpoint: z.string() }),
+    z.object({ end: z.int() }),
+    z.object({
+      export: z.literal('writ-audit'),
+      version: z.literal(1),
+      issuer: z.string(),
+      from: z.int(),
+      previous: z.string(),
+    }),
+  ])
+  .openapi('ExportedLine');
+
+const exportCall = (db: Db, issuer: string): Call =>
+  call({
+    method: 'get',
+    path: '/audit/export',
+    operationId: 'exportAudit',
+    tag: 'Audit',
+    summary: 'Export the audit log',
+    description:
+      'All that is sealed, in the order of the chain, a line of JSON each: a header, the entries, the signed checkpoint ' +
+      'after each place that has one, and an end. `writ audit verify --offline` proves it with the public keys alone.',
+    query: z.strictObject({
+      from: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).default(1).openapi({
+        description: 'The number of the first entry; one more than the last of the export before.',
+      }),
+    }),
+    status: 200,
+    mediaType: 'application/x-ndjson',
+    answer: exportedLine,
+    answerExample: {
+      number: 117,
+      body: '{"node":"7d1f3a5b-…","counter":118,…}',
+      mac: example.hash,
+      hash: example.hash,
+    },
+    refusals: { 404: 'The log does not reach so far.' },
+    run: async ({ query }) => exportLog(db, issuer, query.from),
+  });
+
+interface AuditParts {
+  db: Db;
+  node: AuditNode;
+  keyring: Keyring;
+  issuer: string;
+}
+
+export function auditCalls({ db, node, keyring, issuer }: AuditParts): Call[] {
   return [
+    exportCall(db, issuer),
     call({
       method: 'get',
       path: '/audit',

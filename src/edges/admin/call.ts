@@ -25,6 +25,8 @@ interface Description {
   tag: Tag;
   summary: string;
   description?: string;
+  /** Of an answer that is lines rather than one object: `run` then answers an async iterable of text. */
+  mediaType?: 'application/x-ndjson';
   /** 201: `Location` is the path and the answer's `id`. */
   status: 200 | 201;
   answer: z.ZodType;

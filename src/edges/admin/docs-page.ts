@@ -84,7 +84,8 @@ function renderCall(entry: Entry, document: DocsDocument): Html {
   const { method, path, operation } = entry;
   const body = operation.requestBody?.content['application/json'];
   const done = Object.entries(operation.responses).find(([status]) => status.startsWith('2'));
-  const answer = done?.[1].content?.['application/json'];
+  const content = done?.[1].content ?? {};
+  const answer = content['application/json'] ?? content['application/x-ndjson'];
   return html`<article id="${operation.operationId}">
   <h3><a href="#${operation.operationId}"><span class="method ${method}">${method}</span><code>${path}</code></a></h3>
   <div class="columns">

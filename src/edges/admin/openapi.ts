@@ -83,7 +83,7 @@ function responsesOf(call: Call): Parameters<Registry['registerPath']>[0]['respo
   return {
     [call.status]: {
       description: call.status === 201 ? 'Created; `Location` names it.' : 'Done.',
-      content: { 'application/json': { schema: call.answer, example: call.answerExample } },
+      content: { [call.mediaType ?? 'application/json']: { schema: call.answer, example: call.answerExample } },
     },
     ...Object.fromEntries(Object.entries(refusals).map(([status, description]) => [status, { description, content }])),
   };

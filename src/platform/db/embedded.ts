@@ -5,6 +5,8 @@
  * - One owner: an exclusive lock of the kernel on `lock` (see `lock.ts`); a second start says so and stops.
  * - No orphan: PostgreSQL runs under a small shell that holds the reading end of a pipe from this process. When this
  *   process ends, however it ends, the pipe closes and PostgreSQL gets a fast shutdown.
+ * - It is kept running: when it ends by itself (killed, out of memory) it is started again on the same port, so that
+ *   connections find it as after any outage; where that does not help, `onLost` is told.
  * - A crashed start recovers: the cluster is made beside its place and renamed into it; what a killed watcher
  *   left running is stopped before a new start; PostgreSQL replays its log by itself.
  * - It listens on 127.0.0.1 only, at a free port, and asks for a random password (SCRAM).
@@ -23,6 +25,8 @@ import { type Account, findAccount, findBinaries, type Launcher } from './postgr
 export interface EmbeddedOptions {
   dataDir: string;
   log: (message: string) => void;
+  /** PostgreSQL has ended and stays away: the process can do nothing more. Told once. */
+  onLost?: (error: EmbeddedError) => void;
 }
 
 export interface Embedded {
@@ -38,9 +42,11 @@ export class EmbeddedError extends Error {
 const role = 'writ';
 const startMs = 60_000;
 const stopMs = 30_000;
+/** What ends again so soon after it was started again is not helped by one more start. */
+const steadyMs = 60_000;
 
 /** Starts PostgreSQL in `dataDir`, making the cluster the first time (about a second). Throws with what to do. */
-export async function startEmbedded({ dataDir: given, log }: EmbeddedOptions): Promise<Embedded> {
+export async function startEmbedded({ dataDir: given, log, onLost }: EmbeddedOptions): Promise<Embedded> {
   await mkdir(given, { recursive: true, mode: 0o700 });
   const dataDir = await realpath(given);
   const unlock = await takeLock(dataDir);
@@ -53,7 +59,8 @@ export async function startEmbedded({ dataDir: given, log }: EmbeddedOptions): P
     const password = await resolveSecretFile(dataDir, 'postgres-password', () => randomBytes(24).toString('base64url'));
     await makeCluster({ dataDir, cluster, launcher, account, password: password.secret, log });
     await clearLeftovers(cluster, log);
-    const running = await startServer({ dataDir, cluster, launcher });
+    const place = { dataDir, cluster, launcher };
+    const running = await startServer(place);
     const url = `postgres://${role}:${password.secret}@127.0.0.1:${running.port}/postgres`;
     try {
       await askOnce(url);
@@ -62,10 +69,11 @@ export async function startEmbedded({ dataDir: given, log }: EmbeddedOptions): P
       throw error;
     }
     log(`PostgreSQL runs in ${cluster} on port ${running.port}`);
+    const stop = keepRunning(place, running, log, (error) => onLost?.(error));
     return {
       url,
       stop: async () => {
-        await stopServer(running.child, running.ended);
+        await stop();
         unlock();
       },
     };
@@ -166,14 +174,59 @@ kill -KILL "$watcher" 2>/dev/null
 exit "$code"
 `;
 
-async function startServer(place: { dataDir: string; cluster: string; launcher: Launcher }): Promise<Running> {
+interface Place {
+  dataDir: string;
+  cluster: string;
+  launcher: Launcher;
+}
+
+/** Starts PostgreSQL again when it ends by itself. Returns how to stop it. */
+function keepRunning(
+  place: Place,
+  first: Running,
+  log: (message: string) => void,
+  lose: (error: EmbeddedError) => void,
+): () => Promise<void> {
+  let running = first;
+  let isStopping = false;
+  let restartedAt = Number.NEGATIVE_INFINITY;
+  const keep = async (): Promise<void> => {
+    for (;;) {
+      const how = await running.ended;
+      if (isStopping) return;
+      const what = `PostgreSQL in ${place.cluster} ended by itself (${how})`;
+      try {
+        if (performance.now() - restartedAt < steadyMs) throw new Error('and had been started again just before');
+        log(`${what}: starting it again`);
+        restartedAt = performance.now();
+        await clearLeftovers(place.cluster, log);
+        running = await startServer(place, first.port);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        if (!isStopping) lose(new EmbeddedError(`${what}: ${why}. What it said is in ${place.dataDir}/postgres.log`));
+        return;
+      }
+    }
+  };
+  const keeping = keep();
+  return async () => {
+    isStopping = true;
+    await stopServer(running.child, running.ended);
+    await keeping;
+    // A start that was under way has come up meanwhile.
+    await stopServer(running.child, running.ended);
+  };
+}
+
+/** On `fixedPort`, or any that is free. */
+async function startServer(place: Place, fixedPort?: number): Promise<Running> {
   const { dataDir, cluster, launcher } = place;
   const path = join(dataDir, 'postgres.log');
   for (let attempt = 1; ; attempt++) {
     if (((await exists(path))?.size ?? 0) > 10_000_000) await rename(path, `${path}.1`);
     const logFile = await open(path, 'a', 0o600);
     const logStart = (await logFile.stat()).size;
-    const port = await findFreePort();
+    const port = fixedPort ?? (await findFreePort());
     const settings = {
       port: String(port),
       listen_addresses: '127.0.0.1',

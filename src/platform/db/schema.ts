@@ -245,6 +245,11 @@ export const checkpoints = pgTable('checkpoints', {
   jws: text('jws').notNull(),
 });
 
+export const sealedKeys = pgTable('sealed_keys', {
+  name: text().primaryKey(),
+  sealed: bytea().notNull(),
+});
+
 export const signingKeys = pgTable('signing_keys', {
   kid: text('kid').primaryKey(),
   algorithm: text('algorithm').$type<SigningAlgorithm>().notNull(),

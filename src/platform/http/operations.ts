@@ -19,6 +19,8 @@ import { traceRequest } from './tracing.ts';
 export interface OperationsParts {
   sql: Sql;
   metrics: Metrics;
+  /** In the Prometheus text format. */
+  readMetrics(): Promise<string>;
   /** Absent: `/metrics` answers callers on this machine only. */
   metricsToken: string | undefined;
 }
@@ -57,11 +59,13 @@ const statusOf = ({ res: { status }, env }: Context<Env>): number =>
   status === 200 ? (env.outgoing?.statusCode ?? status) : status;
 
 /** Around everything: the request's id, its span, its time, and what every answer carries. */
-function observeWith({ httpDuration }: Metrics): MiddlewareHandler<Env> {
+function observeWith({ httpDuration }: Metrics, isReady: () => boolean): MiddlewareHandler<Env> {
   return async (c, next) => {
     const requestId = createRequestId();
     c.set('requestId', requestId);
     const stop = httpDuration.startTimer();
+    // Stopping: whoever is connected connects anew, elsewhere, and no idle connection is left to be closed on them.
+    if (!isReady() && c.env.outgoing !== undefined) c.env.outgoing.shouldKeepAlive = false;
     const describe = () => ({ route: routeOf(c), status: statusOf(c) });
     const [traceparent, tracestate] = [c.req.header('traceparent'), c.req.header('tracestate')];
     const answer = async (traceId: string | undefined) => {
@@ -107,12 +111,12 @@ export function createOperations(parts: OperationsParts): Operations {
       c.header('WWW-Authenticate', 'Bearer realm="metrics"');
       return c.text('set WRIT_METRICS_TOKEN, and send it as a bearer\n', 401);
     }
-    return c.body(await metrics.registry.metrics(), 200, { 'Content-Type': metrics.registry.contentType });
+    return c.body(await parts.readMetrics(), 200, { 'Content-Type': metrics.registry.contentType });
   });
 
   return {
     routes,
-    observe: observeWith(metrics),
+    observe: observeWith(metrics, () => ready),
     notFound: () => respondProblem('not_found'),
     answerFault: (error, c, log) => {
       const requestId: unknown = c.get('requestId');

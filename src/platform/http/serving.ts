@@ -54,10 +54,17 @@ export function mountAt<E extends NodeEnv>(app: Hono<E>, issuer: string): Hono<E
   return outer;
 }
 
+/**
+ * Longer than balancers and clients keep an idle connection (most of them 60 s), so that it is they who close it: with
+ * Node's five seconds a request on its way meets a connection that is just being closed, and nobody knows its fate.
+ */
+const keepAliveMs = 75_000;
+
 /** Resolves once the port is open; rejects when it cannot be. */
 export function listen<E extends NodeEnv>(app: Hono<E>, where: { port: number; host: string }): Promise<ServerType> {
   return new Promise((resolve, reject) => {
     const server = serve({ fetch: app.fetch, port: where.port, hostname: where.host }, () => resolve(server));
+    if ('keepAliveTimeout' in server) server.keepAliveTimeout = keepAliveMs;
     server.once('error', reject);
   });
 }

@@ -16,6 +16,7 @@ import { type Bus, notify } from '../bus/bus.ts';
 import { type Db, type Executor, type Tx, transaction } from '../db/client.ts';
 import { signingKeys } from '../db/schema.ts';
 import { type KeyPair, makeKeyPair, openKeyPair, type PublicJwk, sealKeyPair } from './key-pair.ts';
+import { type Keks, openByEither } from './seal.ts';
 import { type SigningKey, statementAlgorithm, type VerificationKey } from './sign.ts';
 
 export const keysChannel = 'writ_keys';
@@ -32,10 +33,8 @@ export interface Keyring {
   close(): Promise<void>;
 }
 
-export interface KeyringOptions {
+export interface KeyringOptions extends Keks {
   db: Db;
-  /** 32 bytes. */
-  kek: Uint8Array;
   /** Without one, changes of other nodes are seen by the next poll. */
   bus?: Pick<Bus, 'listen'>;
   now: () => Date;
@@ -71,9 +70,9 @@ interface State {
  * @throws Error that names the key when one does not open under this KEK.
  */
 export async function createKeyring(options: KeyringOptions): Promise<Keyring> {
-  const { db, kek, bus, now, log, pollMs = 5_000 } = options;
-  await makeFirstKeys(db, kek);
-  let state = await read(db, kek, now, new Map(), (kid, cause) => {
+  const { db, bus, now, log, pollMs = 5_000 } = options;
+  await makeFirstKeys(db, options.kek);
+  let state = await read(db, options, now, new Map(), (kid, cause) => {
     throw new Error(
       `the signing key ${kid} does not open with this WRIT_KEK: all nodes on one database need the key encryption key that the database was started with`,
       { cause },
@@ -82,7 +81,7 @@ export async function createKeyring(options: KeyringOptions): Promise<Keyring> {
 
   const complained = new Set<string>();
   const reread = async (): Promise<void> => {
-    state = await read(db, kek, now, state.held, (kid, cause) => {
+    state = await read(db, options, now, state.held, (kid, cause) => {
       if (complained.has(kid)) return;
       complained.add(kid);
       log.error({ kid, err: cause }, 'a signing key does not open with WRIT_KEK: it is neither used nor published');
@@ -144,7 +143,7 @@ function published(state: State, now: () => Date): PublicJwk[] {
 
 async function read(
   db: Executor,
-  kek: Uint8Array,
+  keks: Keks,
   now: () => Date,
   known: ReadonlyMap<string, Held>,
   refuse: (kid: string, cause: unknown) => void,
@@ -156,7 +155,7 @@ async function read(
   const held = new Map<string, Held>();
   for (const { key } of rows) {
     try {
-      const pair = known.get(key.kid)?.pair ?? openKeyPair(kek, key.kid, key.privateKey);
+      const pair = known.get(key.kid)?.pair ?? openByEither(keks, (kek) => openKeyPair(kek, key.kid, key.privateKey));
       held.set(key.kid, hold(pair, key));
     } catch (cause) {
       refuse(key.kid, cause);

@@ -33,6 +33,33 @@ export function open(kek: Uint8Array, name: string, sealed: Uint8Array): Buffer 
   return Buffer.concat([decipher.update(sealed.subarray(1 + nonceBytes + tagBytes)), decipher.final()]);
 }
 
+/** The KEK and, while it is being exchanged, the one before. */
+export interface Keks {
+  /** 32 bytes. */
+  kek: Uint8Array;
+  previousKek?: Uint8Array | undefined;
+}
+
+/** Opens by whichever KEK fits. @throws what `opens` throws for the last one. */
+export function openByEither<T>({ kek, previousKek }: Keks, opens: (kek: Uint8Array) => T): T {
+  try {
+    return opens(kek);
+  } catch (error) {
+    if (previousKek === undefined) throw error;
+    return opens(previousKek);
+  }
+}
+
+/** The same secret sealed under `kek`; `undefined`: it is already. @throws Error when neither KEK opens it. */
+export function rewrap(keks: Keks, name: string, sealed: Uint8Array): Buffer | undefined {
+  let isCurrent = true;
+  const plaintext = openByEither(keks, (kek) => {
+    isCurrent = kek === keks.kek;
+    return open(kek, name, sealed);
+  });
+  return isCurrent ? undefined : seal(keks.kek, name, plaintext);
+}
+
 /** What a derived key is for; a key has one purpose. */
 export type KeyPurpose = 'audit-mac';
 

@@ -52,3 +52,7 @@ export function createCounters(): Counters {
     gaps: () => open,
   };
 }
+
+/** As the beginning of a sentence. */
+export const nameEntries = (node: string, from: number, to: number): string =>
+  from === to ? `entry ${from} of node ${node} is` : `entries ${from} to ${to} of node ${node} are`;

@@ -1,0 +1,77 @@
+/** What the bench makes of its numbers. That it measures well is seen by running it; no time is asserted here. */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, test } from 'vitest';
+import { createClient } from '../../bench/load.ts';
+import { median, quantile, type Round, ratioOf } from '../../bench/measure.ts';
+import { renderTable, show, writeResults } from '../../bench/report.ts';
+
+test('medians and quantiles', () => {
+  expect(median([3, 1, 2])).toBe(2);
+  expect(median([4, 1, 3, 2])).toBe(2.5);
+  const sorted = Array.from({ length: 200 }, (_, index) => index);
+  expect([quantile(sorted, 0.5), quantile(sorted, 0.99), quantile([7], 0.99)]).toEqual([100, 198, 7]);
+});
+
+test('a ratio compares rounds that stood next to each other: a machine that slows down changes nothing', () => {
+  const rounds = (rates: number[]) => rates.map((rate) => ({ rate }) as Round);
+  expect(ratioOf(rounds([200, 20, 2]), rounds([100, 10, 1]), ({ rate }) => rate)).toBe(2);
+});
+
+test('numbers and tables read in a terminal', () => {
+  expect([12_345.6, 12.34, 1.234, 0.012].map((value) => show(value))).toEqual(['12,346', '12.3', '1.23', '0.012']);
+  expect(show(undefined)).toBe('n/a');
+  expect(renderTable({ header: ['', 'ms'], rows: [['Writ', '1.5']] }).split('\n')).toEqual([
+    '|      |  ms |',
+    '|------|----:|',
+    '| Writ | 1.5 |',
+  ]);
+});
+
+test('a part that is measured alone replaces its own section of the results', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'writ-bench-test-'));
+  try {
+    const path = join(folder, 'results.md');
+    const file = pathToFileURL(path);
+    const section = (title: string, value: string) => ({
+      title,
+      notes: ['How.'],
+      header: ['', 'x'],
+      rows: [['Writ', value]],
+    });
+    writeResults(file, [section('One', 'old'), section('Two', 'kept')], ['first run']);
+    writeResults(file, [section('One', 'new')], ['second run']);
+    const text = await readFile(path, 'utf8');
+    expect(text.match(/^## .*/gm)).toEqual(['## One', '## Two']);
+    expect(text).toContain('new');
+    expect(text).not.toContain('old');
+    expect(text).toMatch(/## One\n\n- second run.*## Two\n\n- first run.*kept/s);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('the load generator sends every request once, and takes an error for no work', async () => {
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    seen.push(request.url ?? '');
+    response.statusCode = request.url === '/wrong' ? 400 : 200;
+    request.resume().on('end', () => response.end('answer'));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  const client = createClient(`http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`, 4);
+  try {
+    const paths = Array.from({ length: 20 }, (_, index) => `/${index}`);
+    const run = await client.run(paths.map((path) => ({ path, headers: {}, body: 'a=b' })));
+    expect(run.latencies).toHaveLength(20);
+    expect(seen.toSorted()).toEqual(paths.toSorted());
+    await expect(client.run([{ path: '/wrong', headers: {} }])).rejects.toThrow('/wrong answered 400: answer');
+  } finally {
+    client.close();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
