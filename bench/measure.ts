@@ -110,3 +110,14 @@ async function measure(contestant: Contestant, client: Client, count: number, po
     waitedShare: (atEnd.waitedMs - before.waitedMs) / run.elapsedMs,
   };
 }
+
+/** Of the shares that servers waited for their core: beyond this, rates and latencies are those of somebody else's work. */
+const disturbing = 0.15;
+
+/** What has to be said about rounds on a machine that had other things to do; nothing on a quiet one. */
+export function noteDisturbance(results: readonly (readonly Round[])[]): string[] {
+  const worst = Math.max(...results.map((rounds) => summarise(rounds).waitedShare));
+  if (!(worst > disturbing)) return [];
+  const share = `${Math.round(worst * 100)} %`;
+  return [`**Disturbed: a server waited for its core for ${share} of the time. Only CPU per token can be compared.**`];
+}

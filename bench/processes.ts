@@ -1,4 +1,4 @@
-/** The measured processes: started on the measured core, asked what they have used, stopped in order. */
+/** The measured processes: started on the measured core, asked what they have used, and ended. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
@@ -32,7 +32,6 @@ export interface Starting {
 }
 
 const startMs = 60_000;
-const stopMs = 10_000;
 
 export async function startServer(cores: Cores, folder: string, starting: Starting): Promise<Server> {
   const { name, module, env, probePath, quietMs } = starting;
@@ -106,13 +105,12 @@ async function settle(usage: () => Promise<Usage>, quietMs: number): Promise<voi
 
 const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;
 
+/** Without ceremony: nothing that it keeps is wanted any more. */
 async function stop(child: ChildProcess): Promise<void> {
   if (hasEnded(child)) return;
   const ended = once(child, 'exit');
-  const timer = setTimeout(() => child.kill('SIGKILL'), stopMs);
-  child.kill('SIGTERM');
+  child.kill('SIGKILL');
   await ended;
-  clearTimeout(timer);
 }
 
 function findFreePort(): Promise<number> {

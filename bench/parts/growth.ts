@@ -1,7 +1,7 @@
 /** Growth: what a token costs with a hundred agents, and with a million. Each size is a Writ and a database of its own. */
 import { api, askToken, type Caller, grants, readIntent } from '../callers.ts';
 import { type Company, hire, openCompany } from '../company.ts';
-import { type Contestant, compete, type Round, ratioOf, summarise } from '../measure.ts';
+import { type Contestant, compete, noteDisturbance, type Round, ratioOf, summarise } from '../measure.ts';
 import { type Section, show, showRatio } from '../report.ts';
 import type { Bench } from '../stage.ts';
 
@@ -38,6 +38,7 @@ export async function measureGrowth(bench: Bench): Promise<Section[]> {
   for (const size of sizes) companies.push(await openGrown(bench, size));
   const pace = { ...bench.pace, connections: 8 };
   const rows: string[][] = [];
+  const all: Round[][] = [];
   for (const [pattern, atMost] of [
     [`the same ${busy} agents ask`, busy],
     ['any of them asks', 100_000],
@@ -45,6 +46,7 @@ export async function measureGrowth(bench: Bench): Promise<Section[]> {
     bench.progress(`growth: ${pattern}`);
     const contestants = await Promise.all(companies.map((company) => createContestant(company, atMost)));
     const results = await compete(contestants, pace, bench.postgres);
+    all.push(...results);
     const [smallest = []] = results;
     for (const [index, rounds] of results.entries()) {
       const { rate, p50, p99, cpuMs, databaseMs } = summarise(rounds);
@@ -61,7 +63,9 @@ export async function measureGrowth(bench: Bench): Promise<Section[]> {
     {
       title: 'Growth',
       notes: [
-        `\`private_key_jwt\`, ${pace.rounds} rounds of ${pace.seconds} s over ${pace.connections} connections. The ratios are to the smallest.`,
+        `\`private_key_jwt\`, ${pace.rounds} rounds of ${pace.seconds} s over ${pace.connections} connections. The ratios are to the smallest, ` +
+          'whose agents are all known to the server after a moment; where there are more, most ask for the first time.',
+        ...noteDisturbance(all),
       ],
       header: ['', 'tokens/s', 'p50 ms', 'p99 ms', 'CPU ms/token', 'PostgreSQL ms/token', 'p50 ratio', 'CPU ratio'],
       rows,

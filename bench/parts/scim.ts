@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { openCompany } from '../company.ts';
 import { createClient, type Request } from '../load.ts';
-import { type Contestant, compete, type Round, ratioOf, summarise } from '../measure.ts';
+import { type Contestant, compete, noteDisturbance, type Round, ratioOf, summarise } from '../measure.ts';
 import { type Server, startServer } from '../processes.ts';
 import { type Section, show, showRatio } from '../report.ts';
 import type { Bench } from '../stage.ts';
@@ -100,10 +100,13 @@ export async function measureScim(bench: Bench): Promise<Section[]> {
   ];
   const pace = { rounds: Math.min(bench.pace.rounds, 3), seconds: Math.min(bench.pace.seconds, 1), connections: 8 };
   const rows: string[][] = [];
+  const all: Round[][] = [];
   for (const [kind, make] of Object.entries(kinds)) {
     bench.progress(`scim: ${kind}`);
     const contestants = directories.map((directory) => createContestant(directory, make));
-    const [other = [], writ = []] = await compete(contestants, pace, bench.postgres);
+    const results = await compete(contestants, pace, bench.postgres);
+    all.push(...results);
+    const [other = [], writ = []] = results;
     const ratio = (read: (round: Round) => number) => showRatio(ratioOf(writ, other, read));
     rows.push(toRow(`${kind}: scimmy-routers in memory`, other), toRow(`${kind}: Writ on PostgreSQL`, writ), [
       `${kind}: Writ ÷ scimmy-routers`,
@@ -120,6 +123,7 @@ export async function measureScim(bench: Bench): Promise<Section[]> {
       notes: [
         `${pace.rounds} rounds of ${pace.seconds} s over ${pace.connections} connections, ${seeded} users to begin with. ` +
           'Writ commits each change with its audit record before it answers; the other keeps a Map.',
+        ...noteDisturbance(all),
       ],
       header: ['', 'calls/s', 'p50 ms', 'p99 ms', 'CPU ms/call', 'PostgreSQL ms/call'],
       rows,

@@ -12,7 +12,7 @@ import {
 } from '../callers.ts';
 import { hire, openCompany, secret } from '../company.ts';
 import { createClient, type Request } from '../load.ts';
-import { type Contestant, compete, type Round, ratioOf, summarise } from '../measure.ts';
+import { type Contestant, compete, noteDisturbance, type Round, ratioOf, summarise } from '../measure.ts';
 import { type Server, startServer } from '../processes.ts';
 import { type Section, show, showRatio, showShare } from '../report.ts';
 import type { Bench } from '../stage.ts';
@@ -181,6 +181,7 @@ export async function measureTokens(bench: Bench): Promise<Section[]> {
       notes: [
         `${pace.rounds} rounds of ${pace.seconds} s over ${pace.connections} connections, ${callersOfEach} clients. ` +
           'CPU is the server process alone, until it has settled (sealing of the audit log included).',
+        ...noteDisturbance(results),
       ],
       header,
       rows,

@@ -124,7 +124,7 @@ const endBackends = async (): Promise<void> => {
     where datname = current_database() and application_name like 'writ%'`;
 };
 
-test('out of connections', { timeout: 60_000 }, async () => {
+test('out of connections', async () => {
   const team = await company.createTeam();
   const loading = load(team);
   await loading.answered(20, 200);
@@ -145,9 +145,7 @@ test('out of connections', { timeout: 60_000 }, async () => {
   expect((await insist(() => company.beActive(node, team.person, false))).status).toBe(200);
 });
 
-test('slow: what waits too long is given up with a 503, and goes through once it can', {
-  timeout: 60_000,
-}, async () => {
+test('slow: what waits too long is given up with a 503, and goes through once it can', async () => {
   const team = await company.createTeam();
   const loading = load(team);
   await loading.answered(20, 200);
@@ -177,7 +175,7 @@ test('slow: what waits too long is given up with a 503, and goes through once it
   expect((await insist(() => company.beActive(node, team.person, false))).status).toBe(200);
 });
 
-test('all backends terminated, again and again', { timeout: 60_000 }, async () => {
+test('all backends terminated, again and again', async () => {
   const team = await company.createTeam();
   const verifier = await company.follow(node);
   const loading = load(team);

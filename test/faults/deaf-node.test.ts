@@ -47,7 +47,7 @@ const ask = async (where: WritNode): Promise<{ token: string; kid: string }> => 
   return { token, kid: decodeToken(token).header.kid };
 };
 
-test('a rotated key is published by it before anybody signs with it', { timeout: 40_000 }, async () => {
+test('a rotated key is published by it before anybody signs with it', async () => {
   const { items } = must(await node.admin('POST', '/keys/rotate', { algorithm: 'ES256' })).body;
   const [{ kid }] = items;
   expect(await publishedBy(node)).toContain(kid);
@@ -56,7 +56,7 @@ test('a rotated key is published by it before anybody signs with it', { timeout:
   expect((await ask(deaf)).kid).not.toBe(kid);
 });
 
-test('a revoked key is dead for its verifiers at once, and for itself within a poll', { timeout: 40_000 }, async () => {
+test('a revoked key is dead for its verifiers at once, and for itself within a poll', async () => {
   const verifier = await company.follow(deaf);
   const before = await ask(deaf);
   expect(await judge(verifier, before.token)).toBe('accepted');

@@ -86,7 +86,7 @@ async function expectNothingLost(): Promise<void> {
 }
 
 describe.runIf(isLinux)('the embedded PostgreSQL', () => {
-  test('a backend that is killed takes the others down; it recovers by itself', { timeout: 60_000 }, async () => {
+  test('a backend that is killed takes the others down; it recovers by itself', async () => {
     await issueAround(async () => {
       const [backend = 0] = await findBackends();
       expect(backend).toBeGreaterThan(1);
@@ -95,7 +95,7 @@ describe.runIf(isLinux)('the embedded PostgreSQL', () => {
     await expectNothingLost();
   });
 
-  test('killed as a whole, it is started again at its place', { timeout: 60_000 }, async () => {
+  test('killed as a whole, it is started again at its place', async () => {
     const before = await postmaster();
     await issueAround(async () => {
       process.kill(before, 'SIGKILL');
@@ -105,7 +105,7 @@ describe.runIf(isLinux)('the embedded PostgreSQL', () => {
     await expectNothingLost();
   });
 
-  test('killed again at once, Writ ends and says why; the next start has everything', { timeout: 90_000 }, async () => {
+  test('killed again at once, Writ ends and says why; the next start has everything', async () => {
     const pid = await postmaster();
     process.kill(pid, 'SIGKILL');
     expect(await writ.ended).toBe('1');
@@ -118,7 +118,7 @@ describe.runIf(isLinux)('the embedded PostgreSQL', () => {
     expect((await askToken(writ, world.triage, { scope: readIntent })).status).toBe(200);
   });
 
-  test('told to stop, it leaves no process behind', { timeout: 60_000 }, async () => {
+  test('told to stop, it leaves no process behind', async () => {
     writ.signal('SIGTERM');
     expect(await writ.ended).toBe('0');
     expect(await findBackends()).toEqual([]);

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterEach } from 'vitest';
+import { afterEach, vi } from 'vitest';
 import { connect, type Sql } from '../../src/platform/db/client.ts';
 import { createVerifier, type Verifier, type VerifierOptions } from '../../src/sdk/api/verify.ts';
 import { createTestDatabase } from './database.ts';
@@ -26,6 +26,8 @@ import { type Answer, freePort, readAnswer, type TestWrit } from './writ.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const startMs = 60_000;
+// Processes start, and end, slowly on a busy machine.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const token = randomBytes(24).toString('hex');
 
 export interface WritNode extends TestWrit {

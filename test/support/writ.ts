@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { readConfig } from '../../src/config.ts';
 import { start, type Writ } from '../../src/server.ts';
 import { createTestDatabase } from './database.ts';
@@ -50,6 +50,8 @@ export interface TestWritOptions {
   databaseUrl?: string;
   issuer?: string;
   now?: () => Date;
+  /** Absent: nothing is logged, but for `TEST_LOG_LEVEL`. */
+  log?: Logger;
 }
 
 export async function startWrit(options: TestWritOptions = {}): Promise<TestWrit> {
@@ -64,7 +66,7 @@ export async function startWrit(options: TestWritOptions = {}): Promise<TestWrit
     WRIT_ADMIN_TOKEN: adminToken,
     ...options.env,
   });
-  const log = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
+  const log = options.log ?? pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
   const writ = await start(config, { now: options.now ?? (() => new Date()), log });
   const url = `http://localhost:${port}`;
   const close = async () => {

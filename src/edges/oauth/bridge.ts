@@ -15,13 +15,11 @@ import { withDeadline } from '../../platform/http/deadline.ts';
 import { RateLimited } from '../../platform/http/rate-limit.ts';
 import { findCredentialProblem } from './credentials.ts';
 import { clientErrorPage } from './refusals.ts';
-import { formValue, type RequestState } from './state.ts';
+import { claimedId, formValue, type RequestState } from './state.ts';
 
 /** Under the 10 seconds within which every call is answered. */
 export const deadlineMs = 9_000;
 const retryAfterSeconds = 2;
-/** Of a client id that nobody has proven. */
-const maxClaimedLength = 128;
 
 export interface BridgeParts {
   reader: TokenReader;
@@ -79,7 +77,7 @@ function refuse(ctx: KoaContextWithOIDC, state: RequestState, realm: string, err
 async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state: RequestState): Promise<void> {
   const { error, error_description: description } = (ctx.body ?? {}) as Record<string, unknown>;
   parts.observe('refused', String(error));
-  const claimed = formValue(state, 'client_id');
+  const claimed = claimedId(state.form);
   const caller = state.caller;
   await transaction(parts.reader.db, async (tx) => {
     // An assertion that was good is used up even if the request was not.
@@ -96,7 +94,7 @@ async function recordRefusal(parts: BridgeParts, ctx: KoaContextWithOIDC, state:
           description,
           // Which check failed is for the log: a stranger is not told.
           ...(state.detail === undefined ? {} : { detail: state.detail }),
-          ...(caller === undefined ? { claimed: claimed?.slice(0, maxClaimedLength) } : {}),
+          ...(caller === undefined ? { claimed } : {}),
         },
       },
     ]);

@@ -19,7 +19,7 @@ import { isHelpTopic, renderHelp } from './help-page.ts';
 import { holdBack } from './hold-back.ts';
 import { toMetadata } from './metadata.ts';
 import { answerPlainRequest, type ShortPath } from './short-path.ts';
-import type { Caller, RequestState } from './state.ts';
+import { type Caller, claimedId, type RequestState } from './state.ts';
 import { answerTokenRequest, type TokenEndpoint } from './token.ts';
 
 export interface OAuthParts {
@@ -134,10 +134,7 @@ export function createOAuth(parts: OAuthParts): Hono<{ Bindings: HttpBindings }>
         const bytes = await readBody(c.req.raw, maxFormBytes);
         const isForm = normaliseType(c.env.incoming);
         const form = isForm ? parseForm(bytes) : [];
-        const by = {
-          type: 'agent',
-          id: form.find(([name]) => name === 'client_id')?.[1].slice(0, 128) ?? 'unauthenticated',
-        } as const;
+        const by = { type: 'agent', id: claimedId(form) ?? 'unauthenticated' } as const;
         const state: RequestState = { act: parts.actOf(c, by), form };
         const charge = holdBack(parts.limits, state, c.env);
         const answer = path === tokenPath ? await answerShortly(short, parts, c, state) : undefined;

@@ -3,6 +3,7 @@ import type { Client } from '../../domain/agents/credentials.ts';
 import type { Act } from '../../domain/audit/append.ts';
 import type { ApiIdentity } from '../../domain/intents/apis.ts';
 import type { Assertion } from '../../domain/tokens/commit.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 
 /** Who the engine looked up: authenticated only once the engine has let the request through. */
 export type Caller = ({ type: 'agent' } & Client) | ({ type: 'api' } & ApiIdentity);
@@ -23,6 +24,15 @@ export interface RequestState {
   detail?: string;
   /** What the engine could not answer for. */
   failure?: unknown;
+}
+
+/**
+ * Who an unproven request says it is, for the log. Nothing that is not an id: a secret in the place of the id is a common
+ * mistake, and would stand in the log for good.
+ */
+export function claimedId(form: RequestState['form']): string | undefined {
+  const given = form.find(([name, value]) => name === 'client_id' && value !== '')?.[1];
+  return given === undefined ? undefined : (canonicalId(given) ?? undefined);
 }
 
 export const formValue = (state: RequestState, name: string): string | undefined =>
