@@ -183,13 +183,13 @@ describe('callers without a good credential', () => {
   });
 });
 
-test('by default sixteen parallel requests of one client, and thousands in a row, are not limited', async () => {
+test('by default sixteen parallel requests of one client, and hundreds in a row, are not limited', async () => {
   await using writ = await startWrit();
   const world = await createWorld(writ);
   const agent = await createSecretAgent(writ, world);
   const statuses = new Set<number>();
   const keepAsking = async () => {
-    for (let n = 0; n < 60; n++) statuses.add((await askBySecret(writ, agent)).status);
+    for (let n = 0; n < 25; n++) statuses.add((await askBySecret(writ, agent)).status);
   };
   await Promise.all(Array.from({ length: 16 }, keepAsking));
   expect([...statuses]).toEqual([200]);

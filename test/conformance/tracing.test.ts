@@ -170,7 +170,7 @@ describe('spans', () => {
     expect(batch?.parent).toBeUndefined();
     expect(batch?.links.map((link) => link.context.spanId)).toEqual([request?.context.spanId]);
     expect(batch?.attributes).toEqual({ 'writ.batch': 1 });
-    expect(recorded.every(({ ended }) => ended)).toBe(true);
+    expect([request?.ended, batch?.ended]).toEqual([true, true]);
     expect(await auditOf(answer)).toMatchObject({ kind: 'token.issued', details: { traceId } });
   });
 

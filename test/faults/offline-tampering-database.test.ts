@@ -151,11 +151,14 @@ describe('the database', () => {
 it('the command line: export, verify with the public keys alone, exit code 6 for a tampered file', async () => {
   await using writ = await startWrit();
   const world = await createWorld(writ);
+  const sealedAs = async (kind: string) =>
+    (await writ.admin('GET', `/audit?kind=${kind}&limit=1`)).body.items[0]?.number;
+  // Two checkpoints at least, one before the departure and one after it.
+  await expect.poll(() => sealedAs('agent.created'), { timeout: 10_000 }).toEqual(expect.any(Number));
   await world.scim('DELETE', `/Users/${world.alice}`);
   using folder = makeFolder();
   const env = { WRIT_URL: writ.url, WRIT_ADMIN_TOKEN: adminToken };
-  const sealed = async () => (await writ.admin('GET', '/audit?kind=person.offboarded')).body.items[0]?.number;
-  await expect.poll(sealed, { timeout: 10_000 }).toEqual(expect.any(Number));
+  await expect.poll(() => sealedAs('person.offboarded'), { timeout: 10_000 }).toEqual(expect.any(Number));
 
   const exported = await runCli(['audit', 'export'], { env });
   expect(exported).toMatchObject({ code: 0, stderr: '' });

@@ -245,6 +245,7 @@ async function useWithFaults({ scimToken, agent, bySecret, api, person }: Cast):
   const askAll = async (why: string) => {
     await post(why, '/oauth/token', { ...grant, ...assertion(agent) });
     await post(why, '/oauth/token', grant, basic(bySecret.id, bySecret.secret));
+    await post(why, '/oauth/token', { ...grant, client_id: bySecret.id, client_secret: bySecret.secret });
     await post(why, '/oauth/introspect', { token: env('access token') }, basic(api.clientId, api.clientSecret));
     await post(why, '/oauth/revoke', { token: env('access token'), ...assertion(agent) });
     const password = env('new password');

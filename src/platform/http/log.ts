@@ -44,6 +44,8 @@ const secretNames = new Set([
 /** A JWT with its signature or without, a Bearer or Basic credential, and the password in a URL. */
 const tokenPattern = /eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3}/g;
 const credentialPattern = /\b(bearer|basic|dpop)\s+[\w.~+/=-]{8,}/gi;
+/** What `makeSecret` makes. */
+const ownSecretPattern = /\bwrit_(client|scim|feed|admin)_[\w-]{16,}/g;
 const urlPasswordPattern = /(\w:\/\/[^\s:/@]*:)[^\s/@]+@/g;
 
 /** Writes to standard output unless told otherwise. */
@@ -103,6 +105,7 @@ function redactText(text: string): string {
   const short = text.length > maxText ? `${text.slice(0, maxText)}…` : text;
   return short
     .replace(tokenPattern, '[token]')
+    .replace(ownSecretPattern, censored)
     .replace(credentialPattern, `$1 ${censored}`)
     .replace(urlPasswordPattern, `$1${censored}@`);
 }
