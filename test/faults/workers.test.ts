@@ -43,7 +43,7 @@ describe.runIf(process.platform === 'linux')('two workers', () => {
     expect(await workersOf(writ)).toHaveLength(2);
     const nodes = new Set<string>();
     for (let round = 0; nodes.size < 2 && round < 50; round++) {
-      // Each on a connection of its own, as they are handed out in turn.
+      // Each on a connection of its own: whoever is free takes it.
       expect(await Promise.all(Array.from({ length: 8 }, ask))).toEqual(Array(8).fill(200));
       const { items } = (await writ.admin('GET', '/audit?kind=token.issued&limit=200')).body;
       for (const { node } of items) nodes.add(node);

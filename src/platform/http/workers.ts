@@ -1,6 +1,6 @@
 /**
- * Several processes on one port (`WRIT_WORKERS`), for a machine with several cores. The primary accepts connections and
- * hands them out in turn; it serves nothing itself. Each worker is a whole node: its own pool, feed, and counter in the
+ * Several processes on one port (`WRIT_WORKERS`), for a machine with several cores. All accept from
+ * one listening socket; the primary serves nothing itself. Each worker is a whole node: its own pool, feed, and counter in the
  * audit log. A worker that ends, however, is replaced, later and later when that happens at once; workers end with the
  * primary. Workers share nothing but the database, so what holds between machines holds between them.
  */
@@ -37,6 +37,9 @@ const metricsMs = 8_000;
 
 /** Forks this program `count` times. Resolves when all listen. @throws WorkersError when one ends before that; none is left. */
 export async function startWorkers({ count, env, log, drainSeconds }: WorkersOptions): Promise<Workers> {
+  // Not in turn, by the primary: a connection that it hands to a worker which dies at that moment is never answered nor
+  // closed (measured). From one socket the system hands out each connection once, and ends those of a process with it.
+  cluster.schedulingPolicy = cluster.SCHED_NONE;
   const state = { closing: false, failures: 0 };
   const timers = new Set<NodeJS.Timeout>();
   const stopSharing = shareMetrics();
