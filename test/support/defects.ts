@@ -62,7 +62,7 @@ async function runTests(copy: string, tests: readonly string[]): Promise<Verdict
   const startedAt = performance.now();
   const child = spawn(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--bail=1', ...tests], {
     cwd: copy,
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', WRIT_FAULTS: 'all' },
     stdio: ['ignore', 'pipe', 'pipe'],
     // A group of its own, so that a run that hangs is ended with all that it has started.
     detached: true,

@@ -230,6 +230,8 @@ async function startServer(place: Place, fixedPort?: number): Promise<Running> {
     const settings = {
       port: String(port),
       listen_addresses: '127.0.0.1',
+      // Several processes, each with a pool of its own.
+      max_connections: '200',
       unix_socket_directories: '',
       fsync: 'on',
       full_page_writes: 'on',
