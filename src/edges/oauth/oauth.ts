@@ -38,7 +38,7 @@ const tokenPath = '/oauth/token';
 const endpoints = [tokenPath, '/oauth/introspect', '/oauth/revoke'];
 /** What the engine is given to look for in its own, empty storage. */
 const formType = 'application/x-www-form-urlencoded';
-const placeholder = 'held-by-writ';
+const standIn = 'held-by-writ';
 
 async function findCaller(db: Db, clientId: string): Promise<Caller | null> {
   const agent = await findClient(db, clientId);
@@ -52,7 +52,7 @@ function hideToken(bytes: Uint8Array, form: readonly (readonly [string, string])
   if (form.filter(([name]) => name === 'token').length !== 1) return bytes;
   const shown = form.map(([name, value]): [string, string] => [
     name,
-    name === 'token' && value !== '' ? placeholder : value,
+    name === 'token' && value !== '' ? standIn : value,
   ]);
   return Buffer.from(new URLSearchParams(shown).toString());
 }

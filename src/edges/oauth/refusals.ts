@@ -54,7 +54,7 @@ export function toRefusalBody(refusal: Refusal, issuer: string): RefusalBody {
 interface Help {
   title: string;
   what: string;
-  todo: string;
+  advice: string;
 }
 
 /** What has a page: every reason, and the one error that gives none, for a stranger is not told which check failed. */
@@ -69,81 +69,84 @@ export const help: Record<HelpTopic, Help> = {
   invalid_client: {
     title: 'The client did not prove who it is',
     what: 'The agent or API is unknown, or its secret or client assertion did not pass. The answer does not say which check failed.',
-    todo: 'With a secret, send the client id and the secret as they were shown, in one way only. With a key, sign a new assertion for each request: iss and sub are the client id, aud is the issuer and nothing else, jti is new, exp is not past and at most five minutes ahead, and the public key is registered with the agent. An administrator of this Writ sees which check failed: writ audit list --kind client.refused.',
+    advice:
+      'With a secret, send the client id and the secret as they were shown, in one way only. With a key, sign a new assertion for each request: iss and sub are the client id, aud is the issuer and nothing else, jti is new, exp is not past and at most five minutes ahead, and the public key is registered with the agent. An administrator of this Writ sees which check failed: writ audit list --kind client.refused.',
   },
   approval_required: {
     title: 'A human has to approve this write',
     what: 'Agents are read-only by default. The request names an action that changes something, and no live approval covers it.',
-    todo: 'Ask for the read actions of the intent only. This release takes no approvals yet, so no write can be had; what to do instead is for the person who owns the agent, or an administrator of this Writ, to say.',
+    advice:
+      'Ask for the read actions of the intent only. This release takes no approvals yet, so no write can be had; what to do instead is for the person who owns the agent, or an administrator of this Writ, to say.',
   },
   owner_inactive: {
     title: 'The owner of this agent has left',
     what: 'Every agent answers to one person. That person is no longer active in the directory, so the agent and all its sub-agents have stopped.',
-    todo: 'Stop asking: this answer is final. An administrator can transfer the agent to another owner.',
+    advice: 'Stop asking: this answer is final. An administrator can transfer the agent to another owner.',
   },
   agent_inactive: {
     title: 'This agent is not active',
     what: 'The agent, or the agent that created it, is pending, suspended, expired or decommissioned.',
-    todo: 'Stop asking: this answer is final until an administrator activates the agent.',
+    advice: 'Stop asking: this answer is final until an administrator activates the agent.',
   },
   intent_unknown: {
     title: 'There is no such intent',
     what: 'The catalogue has no intent of the name that was asked for.',
-    todo: 'Check the spelling of task_intent. An administrator registers intents.',
+    advice: 'Check the spelling of task_intent. An administrator registers intents.',
   },
   intent_not_granted: {
     title: 'This agent has no grant for the intent',
     what: 'The intent exists, but the agent may not use it at this API.',
-    todo: `Have the intent added to the agent. ${askOwner}`,
+    advice: `Have the intent added to the agent. ${askOwner}`,
   },
   intent_required: {
     title: 'Name the task',
     what: 'In production a token is for a named task.',
-    todo: 'Send authorization_details of type agent_intent, or the intent in scope.',
+    advice: 'Send authorization_details of type agent_intent, or the intent in scope.',
   },
   environment_mismatch: {
     title: 'Agent and API live in different environments',
     what: 'A token never crosses from one environment into another.',
-    todo: 'Use an agent that is registered in the environment of the API.',
+    advice: 'Use an agent that is registered in the environment of the API.',
   },
   details_exceed_intent: {
     title: 'The request goes beyond the intent',
     what: 'An action, data type or location was asked for that the intent does not have.',
-    todo: 'Ask for no more than the catalogue entry of the intent.',
+    advice: 'Ask for no more than the catalogue entry of the intent.',
   },
   details_invalid: {
     title: 'The authorization_details cannot be read',
     what: 'They are not a JSON array of agent_intent objects, or have a member that is unknown or of the wrong kind.',
-    todo: 'Send type, task_intent, and optionally actions, locations, datatypes (lists of strings) and identifier (a string).',
+    advice:
+      'Send type, task_intent, and optionally actions, locations, datatypes (lists of strings) and identifier (a string).',
   },
   resource_unknown: {
     title: 'There is no such API',
     what: 'No API is registered under the resource that was asked for, or several were named.',
-    todo: 'Send one resource, spelled as the API is registered.',
+    advice: 'Send one resource, spelled as the API is registered.',
   },
   resource_required: {
     title: 'Name the API',
     what: 'A token is for one API, and the request names none.',
-    todo: 'Send resource (RFC 8707).',
+    advice: 'Send resource (RFC 8707).',
   },
   subject_token_invalid: {
     title: 'The subject token is not valid',
     what: 'It, or the actor token beside it, is not an access token of this Writ, or it has expired, or something it depends on was revoked.',
-    todo: 'Get a new subject token.',
+    advice: 'Get a new subject token.',
   },
   subject_token_foreign: {
     title: 'The subject token is not for this agent',
     what: 'An agent exchanges its own tokens, and those that were issued for an API at which it answers.',
-    todo: 'Have the API registered with this agent, or use the agent that the token is meant for.',
+    advice: 'Have the API registered with this agent, or use the agent that the token is meant for.',
   },
   chain_too_long: {
     title: 'The chain of agents is too long',
     what: 'A token names at most four actors.',
-    todo: 'Let an agent nearer to the start of the chain ask.',
+    advice: 'Let an agent nearer to the start of the chain ask.',
   },
   exceeds_subject_token: {
     title: 'More was asked for than the subject token holds',
     what: 'Authority only shrinks along a chain: no further actions, data types, identifiers or APIs.',
-    todo: 'Ask for no more than the subject token names; its locations say for which APIs it can be exchanged.',
+    advice: 'Ask for no more than the subject token names; its locations say for which APIs it can be exchanged.',
   },
 };
