@@ -11,8 +11,7 @@ import type { TransactionSql } from 'postgres';
 import { WritError } from '../../errors.ts';
 import { type Db, isOutage } from '../../platform/db/client.ts';
 import { inSpan, type Link, linkHere } from '../../platform/http/tracing.ts';
-import type { Act, AuditEvent } from '../audit/append.ts';
-import { appendRows } from '../audit/append.ts';
+import { type Act, type AuditEvent, type AuditNode, insertAt, takePlace } from '../audit/append.ts';
 import { type Dead, type Live, type Question, readLiveness } from './live.ts';
 
 /** A client assertion to be used up: SHA-256 of `iss` and `jti`, kept until it has expired. */
@@ -51,55 +50,73 @@ const maxLanes = 4;
 
 /** Uses up the assertions, each once; says which of the candidates were first. */
 async function spend(tx: TransactionSql, candidates: readonly Candidate[]): Promise<Set<Candidate>> {
-  const with_ = candidates.filter((candidate) => candidate.assertion !== undefined);
-  if (with_.length === 0) return new Set();
-  const ids = with_.map((candidate) => candidate.assertion?.id.toString('hex') ?? '');
-  const until = with_.map((candidate) => candidate.assertion?.expiresAt.toISOString() ?? '');
+  const using = candidates.flatMap((candidate) =>
+    candidate.assertion === undefined
+      ? []
+      : [{ candidate, ...candidate.assertion, hex: candidate.assertion.id.toString('hex') }],
+  );
+  if (using.length === 0) return new Set();
+  // In one order: two nodes that are shown the same assertions must not wait for each other.
+  using.sort((a, b) => (a.hex < b.hex ? -1 : a.hex > b.hex ? 1 : 0));
   const rows = await tx<{ id: string }[]>`
     insert into assertions (id, expires_at)
-    select decode(id, 'hex'), until::timestamptz from unnest(${ids}::text[], ${until}::text[]) as a (id, until)
+    select decode(id, 'hex'), until
+    from unnest(${using.map(({ hex }) => hex)}::text[], ${using.map(({ expiresAt }) => expiresAt.toISOString())}::timestamptz[])
+      as a (id, until)
     on conflict do nothing returning encode(id, 'hex') as id`;
   const fresh = new Set(rows.map((row) => row.id));
   // Two of the same assertion in one batch: the first takes it.
-  return new Set(with_.filter((_, index) => fresh.delete(ids[index] ?? '')));
+  return new Set(using.filter(({ hex }) => fresh.delete(hex)).map(({ candidate }) => candidate));
+}
+
+/** Thrown to undo a transaction that met something stale. */
+class Stale extends Error {}
+
+interface Read {
+  index: number;
+  candidate: Candidate;
+  found: Live | Dead;
 }
 
 /** Settles a batch in one transaction. `undefined`: busy, to be tried again where waiting is allowed. */
-async function settle(db: Db, batch: readonly Candidate[], wait: boolean): Promise<(Settled | undefined)[]> {
+async function settle(
+  db: Db,
+  node: AuditNode,
+  batch: readonly Candidate[],
+  wait: boolean,
+): Promise<(Settled | undefined)[]> {
   const outcome: (Settled | undefined)[] = batch.map(() => undefined);
-  const stale = Symbol('stale');
   try {
     await db.$client.begin(async (tx) => {
-      const found = await readLiveness(
-        tx,
-        batch.map((candidate) => candidate.question),
-        { wait },
-      );
-      for (const [index, one] of found.entries()) if (one.state === 'stale') outcome[index] = one;
-      if (found.some((one) => one.state === 'stale')) throw stale;
-      const free = batch.filter((_, index) => found[index]?.state !== 'busy');
-      const first = await spend(tx, free);
-      const records: { act: Act; event: AuditEvent }[] = [];
-      for (const [index, candidate] of batch.entries()) {
-        const one = found[index];
-        if (one === undefined || one.state === 'busy' || one.state === 'stale') continue;
-        const settled =
-          candidate.assertion !== undefined && !first.has(candidate) ? { state: 'replayed' as const } : one;
+      const questions = batch.map((candidate) => candidate.question);
+      const all = await readLiveness(tx, questions, { wait });
+      for (const [index, one] of all.entries()) if (one.state === 'stale') outcome[index] = one;
+      if (outcome.some((one) => one !== undefined)) throw new Stale();
+      const read = batch.flatMap((candidate, index): Read[] => {
+        const found = all[index];
+        return found?.state === 'live' || found?.state === 'dead' ? [{ index, candidate, found }] : [];
+      });
+      if (read.length === 0) return;
+      const free = read.map(({ candidate }) => candidate);
+      const [first, place] = await Promise.all([spend(tx, free), takePlace(tx, node, free.length)]);
+      const records = read.map(({ index, candidate, found }) => {
+        const isReplay = candidate.assertion !== undefined && !first.has(candidate);
+        const settled = isReplay ? { state: 'replayed' as const } : found;
         outcome[index] = settled;
-        records.push({ act: candidate.act, event: candidate.record(settled) });
-      }
-      await appendRows(tx, records);
+        return { act: candidate.act, event: candidate.record(settled) };
+      });
+      await insertAt(tx, place, records);
     });
   } catch (error) {
     // Stale ones are answered, the others start again; nothing of this transaction was kept.
-    if (error !== stale) throw error;
+    if (!(error instanceof Stale)) throw error;
     return outcome.map((one) => (one?.state === 'stale' ? one : undefined));
   }
   return outcome;
 }
 
-/** `observe` is told the size of each batch that was settled. */
-export function createCommitQueue(db: Db, observe?: (size: number) => void): CommitQueue {
+/** `node`: whose acts all candidates are. `observe` is told the size of each batch that was settled. */
+export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: number) => void): CommitQueue {
   const queued: Entry[] = [];
   let flying = false;
   let lanes = 0;
@@ -119,7 +136,7 @@ export function createCommitQueue(db: Db, observe?: (size: number) => void): Com
       const candidates = batch.map((entry) => entry.candidate);
       const links = batch.flatMap(({ link }) => link ?? []);
       const settled = await inSpan('issue', { root: true, attributes: { 'writ.batch': batch.length }, links }, () =>
-        settle(db, candidates, wait),
+        settle(db, node, candidates, wait),
       );
       observe?.(settled.filter((one) => one !== undefined && one.state !== 'stale').length);
       const someStale = settled.some((one) => one?.state === 'stale');

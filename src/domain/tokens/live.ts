@@ -70,20 +70,22 @@ async function takeLocks(tx: TransactionSql, questions: readonly Question[], wai
   return new Set(rows.filter((row) => !row.got).map((row) => row.id));
 }
 
-const readState = (tx: TransactionSql, questions: readonly Question[]) => tx<Row[]>`
-  select q.n::int as n, why_dead(q.agent) as dead,
-    (a.id is null or a.owner_id <> q.owner or a.version <> coalesce(q.version, a.version)
-      or c.version <> coalesce(q.catalogue, c.version)) as stale,
-    (select json_object_agg(d.id, coalesce(s.epoch, 0))
-      from unnest(a.path::text[] || a.owner_id::text) as d (id) left join subjects s on s.id = d.id) as epochs,
-    extract(epoch from clock_timestamp())::float8 as at,
-    (select floor(extract(epoch from min(x.expires_at)))::float8 from agents x where x.id = any (a.path)) as expires,
-    current_setting('transaction_read_only') = 'on' as only_reads
-  from unnest(${questions.map((q) => q.agentId)}::uuid[], ${questions.map((q) => q.ownerId)}::uuid[],
-      ${questions.map((q) => q.agentVersion)}::bigint[], ${questions.map((q) => q.catalogueVersion)}::bigint[])
-    with ordinality as q (agent, owner, version, catalogue, n)
-  cross join catalogue c left join agents a on a.id = q.agent
-  order by q.n`;
+const readState = (tx: TransactionSql, questions: readonly Question[]) => {
+  const agents = questions.map((question) => question.agentId);
+  return tx<Row[]>`
+    select q.n::int as n, l.dead,
+      (l.agent is null or l.owner <> q.owner or l.version <> coalesce(q.version, l.version)
+        or c.version <> coalesce(q.catalogue, c.version)) as stale,
+      l.epochs, extract(epoch from clock_timestamp())::float8 as at,
+      floor(extract(epoch from l.expires_at))::float8 as expires,
+      current_setting('transaction_read_only') = 'on' as only_reads
+    from unnest(${agents}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
+        ${questions.map((question) => question.agentVersion)}::bigint[],
+        ${questions.map((question) => question.catalogueVersion)}::bigint[])
+      with ordinality as q (agent, owner, version, catalogue, n)
+    cross join catalogue c left join liveness(${agents}::uuid[]) l on l.agent = q.agent
+    order by q.n`;
+};
 
 /** Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry. */
 async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
@@ -112,9 +114,13 @@ export async function readLiveness(
   questions: readonly Question[],
   options: { wait: boolean },
 ): Promise<Liveness[]> {
-  const missed = await takeLocks(tx, questions, options.wait);
-  // A statement later than the lock: under READ COMMITTED only that one is sure to see what the lock waited for.
-  const [rows, carried] = await Promise.all([readState(tx, questions), readCarried(tx, questions)]);
+  // Statements later than the lock: under READ COMMITTED only those are sure to see what the lock waited for. They are
+  // sent with it, and run after it: a connection does one thing after the other.
+  const [missed, rows, carried] = await Promise.all([
+    takeLocks(tx, questions, options.wait),
+    readState(tx, questions),
+    readCarried(tx, questions),
+  ]);
   return questions.map((question, index): Liveness => {
     const row = rows[index];
     if (row === undefined) throw new Error('a question without an answer');
