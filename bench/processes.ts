@@ -35,7 +35,7 @@ const startMs = 60_000;
 
 /** `BENCH_PROFILE=<folder>`: every measured process leaves a CPU profile there, for Chrome's developer tools. */
 const profileFolder = process.env.BENCH_PROFILE;
-const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
+const profiling = profileFolder === undefined ? (process.env.BENCH_FLAGS ?? '').split(' ').filter(Boolean) : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
 
 export async function startServer(cores: Cores, folder: string, starting: Starting): Promise<Server> {
   const { name, module, env, probePath, quietMs } = starting;

@@ -91,15 +91,12 @@ describe('with the database gone', () => {
 
   test('a deadline answers even when the work does not', async () => {
     const startedAt = performance.now();
-    const seen: string[] = [];
-    const work = withDeadline(100, async (signal) => {
-      signal.addEventListener('abort', () => seen.push('aborted'));
+    const work = withDeadline(100, async () => {
       await sleep(300);
       throw new Error('late');
     });
     await expect(work).rejects.toMatchObject({ code: 'unavailable' });
     expect(performance.now() - startedAt).toBeLessThan(290);
-    expect(seen).toEqual(['aborted']);
     await expect(withDeadline(100, async () => 1)).resolves.toBe(1);
   });
 });

@@ -69,11 +69,15 @@ export interface Direct {
   answer(call: Pick<Call, 'path' | 'incoming' | 'outgoing'>): Promise<void>;
 }
 
+/** A host, with a port or without; what is odder is for the router to refuse. */
+const plainHost = /^[\w.-]+(:\d+)?$/;
+
 /** Whatever is not exactly a POST to one of the paths is for the router, which knows every spelling of them as well. */
 function directing({ paths, answer }: Direct, issuer: string, otherwise: RequestListener): RequestListener {
   const base = new URL(issuer).pathname.replace(/\/$/, '');
   const routes = new Map(paths.map((path) => [`${base}${path}`, path]));
-  const routeOf = ({ method, url = '' }: IncomingMessage) => (method === 'POST' ? routes.get(url) : undefined);
+  const routeOf = ({ method, url = '', headers: { host = '' } }: IncomingMessage) =>
+    method === 'POST' && plainHost.test(host) ? routes.get(url) : undefined;
   return (incoming, outgoing) => {
     const path = routeOf(incoming);
     if (path === undefined) otherwise(incoming, outgoing);

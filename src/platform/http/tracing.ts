@@ -26,8 +26,8 @@ import {
 
 export type { Link } from '@opentelemetry/api';
 
-// Asked for each time: the SDK may be registered after this file was read.
-const tracer = (): Tracer => trace.getTracer('writ');
+// Finds the SDK when it is first needed, which may have been registered after this file was read.
+const tracer: Tracer = trace.getTracer('writ');
 
 const traceparentPattern = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 const maxTracestate = 512;
@@ -108,6 +108,6 @@ function run<T>(
     }
   };
   return context === undefined
-    ? tracer().startActiveSpan(name, options, observed)
-    : tracer().startActiveSpan(name, options, context, observed);
+    ? tracer.startActiveSpan(name, options, observed)
+    : tracer.startActiveSpan(name, options, context, observed);
 }
