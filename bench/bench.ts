@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- [tokens] [verifier] [scim] [offboarding] [growth] [--quick]`: measures Writ side by side with what it
- * is compared with, prints tables and ratios, and writes `bench/results.md` (not with `--quick`, or for a part of a part).
+ * `npm run bench -- [tokens] [verifier] [scim] [offboarding] [growth] [memory] [--quick]`: measures Writ side by side
+ * with what it is compared with, prints tables and ratios, and writes `bench/results.md` (not with `--quick`, or for a
+ * part of a part).
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
@@ -9,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { openPostgres, type Postgres } from './database.ts';
 import { describeMachine, divideCores } from './machine.ts';
 import { measureGrowth } from './parts/growth.ts';
+import { measureMemory } from './parts/memory.ts';
 import { measureOffboarding } from './parts/offboarding.ts';
 import { measureScim } from './parts/scim.ts';
 import { measureTokens } from './parts/tokens.ts';
@@ -23,7 +25,10 @@ const parts: Record<string, (bench: Bench) => Promise<Section[]>> = {
   scim: measureScim,
   offboarding: measureOffboarding,
   growth: measureGrowth,
+  memory: measureMemory,
 };
+/** It takes longer than all others together: only when it is named. */
+const byDefault = Object.keys(parts).filter((name) => name !== 'memory');
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -31,8 +36,10 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     /** Of the tokens' part: `private_key_jwt`, `client_secret` or `exchange`. */
     kind: { type: 'string' },
-    /** Of the tokens' part: `memory`, `postgres` or `writ`. */
+    /** Of the tokens' part: `memory`, `postgres` or `writ`; of the memory's: `tokens`, `verifier` or `subscribers`. */
     target: { type: 'string' },
+    /** Of tokens, in the memory's part. */
+    count: { type: 'string' },
     seconds: { type: 'string' },
     rounds: { type: 'string' },
   },
@@ -84,9 +91,10 @@ try {
   const only = {
     ...(values.kind === undefined ? {} : { kind: values.kind }),
     ...(values.target === undefined ? {} : { target: values.target }),
+    ...(values.count === undefined ? {} : { count: Number(values.count) }),
   };
   const sections: Section[] = [];
-  for (const name of positionals.length === 0 ? Object.keys(parts) : positionals) {
+  for (const name of positionals.length === 0 ? byDefault : positionals) {
     const measured = await runPart(name, { cores, folder, postgres, pace, quick, only, progress });
     for (const section of measured) process.stdout.write(`\n${renderSection(section)}\n\n`);
     sections.push(...measured);

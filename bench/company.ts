@@ -16,8 +16,14 @@ export interface Company {
   feedCredentials: { clientId: string; clientSecret: string };
 }
 
-/** Starts a Writ on the empty database at `url` and fills its catalogue. */
-export async function openCompany(cores: Cores, folder: string, url: string, sql: Sql): Promise<Company> {
+/** Starts a Writ on the empty database at `url` and fills its catalogue. `settings`: more of its environment. */
+export async function openCompany(
+  cores: Cores,
+  folder: string,
+  url: string,
+  sql: Sql,
+  settings: Record<string, string> = {},
+): Promise<Company> {
   const server = await startServer(cores, folder, {
     name: 'Writ',
     module: '../src/main.ts',
@@ -28,6 +34,7 @@ export async function openCompany(cores: Cores, folder: string, url: string, sql
       WRIT_KEK: randomBytes(32).toString('base64'),
       WRIT_ADMIN_TOKEN: adminToken,
       WRIT_LOG_LEVEL: 'warn',
+      ...settings,
     }),
     probePath: '/readyz',
     // The log is sealed every half second.

@@ -31,9 +31,11 @@ export interface Client {
   close(): void;
 }
 
-export function createClient(base: string, connections: number): Client {
+/** `localAddress`: which of this machine's it calls from. */
+export function createClient(base: string, connections: number, localAddress?: string): Client {
   const { hostname, port } = new URL(base);
-  const agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: 'fifo' });
+  const from = localAddress === undefined ? {} : { localAddress };
+  const agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: 'fifo', ...from });
 
   function send({ method = 'POST', path, headers, body }: Request): Promise<Answer> {
     return new Promise((resolve, reject) => {

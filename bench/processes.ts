@@ -7,12 +7,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Cores } from './machine.ts';
-import type { Usage } from './probe.ts';
+import type { Memory, Usage } from './probe.ts';
 
 export interface Server {
   name: string;
   url: string;
   usage(): Promise<Usage>;
+  /** Has it collect its garbage, and tells what is left. */
+  memory(): Promise<Memory>;
   /** Resolves once the process does next to nothing: what it had put off is done. */
   settle(): Promise<void>;
   /** What it said, when it has ended by itself. */
@@ -56,11 +58,12 @@ export async function startServer(cores: Cores, folder: string, starting: Starti
     child.kill('SIGKILL');
     throw new Error(`${name} did not start. It said:\n${readLog()}`);
   }
-  const usage = () => askUsage(child);
+  const usage = () => ask<Usage>(child, 'usage');
   return {
     name,
     url,
     usage,
+    memory: () => ask<Memory>(child, 'memory'),
     settle: () => settle(usage, quietMs),
     lastWords: () =>
       hasEnded(child) ? `${name} ended (${child.exitCode ?? child.signalCode}): ${readLog()}` : undefined,
@@ -88,11 +91,12 @@ async function becomesReady(probe: string, failed: Promise<string>): Promise<boo
   return false;
 }
 
-async function askUsage(child: ChildProcess): Promise<Usage> {
-  const answer = once(child, 'message', { signal: AbortSignal.timeout(5_000) });
-  child.send('usage');
-  const [usage] = await answer;
-  return usage;
+/** One question at a time: an answer does not say what it answers. */
+async function ask<T>(child: ChildProcess, question: 'usage' | 'memory'): Promise<T> {
+  const answer = once(child, 'message', { signal: AbortSignal.timeout(10_000) });
+  child.send(question);
+  const [told] = await answer;
+  return told;
 }
 
 async function settle(usage: () => Promise<Usage>, quietMs: number): Promise<void> {

@@ -11,8 +11,8 @@ export interface Bench {
   postgres: Postgres;
   pace: Pace;
   quick: boolean;
-  /** A part of the tokens' part. */
-  only: { kind?: string; target?: string };
+  /** A part of the tokens' part, or of the memory's. */
+  only: { kind?: string; target?: string; count?: number };
   /** Has the server stopped when its part is done. */
   keep(starting: Promise<Server>): Promise<Server>;
   progress(text: string): void;

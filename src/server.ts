@@ -24,6 +24,7 @@ import { createOAuth, endpointPaths } from './edges/oauth/oauth.ts';
 import { createScim } from './edges/scim/scim.ts';
 import { createFeed, type Feed } from './edges/ssf/feed.ts';
 import { type Bus, createBus } from './platform/bus/bus.ts';
+import { endAbandoned } from './platform/db/abandoned.ts';
 import { connect, type Database } from './platform/db/client.ts';
 import { refuseUnsafe } from './platform/db/durability.ts';
 import { startEmbedded } from './platform/db/embedded.ts';
@@ -265,7 +266,8 @@ function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }
 }
 
 /** Work that recurs on every node: what must not be done twice takes its lock in the database. */
-function recurAll({ db, log, node, keyring, issuer, metrics }: Ground, { feed, operations }: Edges, closing: Closing) {
+function recurAll(ground: Ground, { feed, operations }: Edges, closing: Closing) {
+  const { db, sql, log, node, keyring, issuer, metrics } = ground;
   const system = systemAct(node);
   let acknowledgementLag = Number.NaN;
   metrics.watch('writ_feed_subscribers', feed.subscribers);
@@ -274,6 +276,10 @@ function recurAll({ db, log, node, keyring, issuer, metrics }: Ground, { feed, o
   metrics.watch('writ_feed_acknowledgement_lag_seconds', () => acknowledgementLag);
   const sealed = recur('seal', 500, log, async () => (await sealEntries(db, keyring, issuer)) >= sealBatchSize);
   const others = [
+    recur('end abandoned', 1_000, log, async () => {
+      const ended = await endAbandoned(sql);
+      if (ended > 0) log.warn({ ended }, 'transactions of a node that does not go on were ended');
+    }),
     recur('expire', 1_000, log, async () => (await expireAgents(db, system)) > 0),
     recur('sweep', 30_000, log, async () => {
       await sweep(db);

@@ -179,7 +179,7 @@ function leaverJourney(leave: (person: string) => Promise<Answer>): Journey<Leav
           (select count(*)::int from offboardings where person_id = ${person}) as receipts,
           coalesce((select epoch::int from subjects where id = ${person}), 0) as epoch,
           (select count(*)::int from latches where agent_id = any (${agents}::uuid[])) as latches,
-          (select count(*)::int from revocations where subject = ${person}) as signals,
+          (select count(*)::int from revocations join offboardings using (seq) where subject = ${person}) as signals,
           (select count(*)::int from audit_entries where person_id = ${person} and kind = 'person.offboarded') as records`;
       const gone = state?.gone === true;
       const once = gone ? 1 : 0;

@@ -86,13 +86,31 @@ test('the owner leaves: every agent and sub-agent is dead everywhere, others go 
     tokensUnexpired: 2,
     acknowledgements: [{ verifier: 'crm-1', seq: expect.any(Number), at: expect.any(String) }],
   });
-  expect(receipt.agents.map((agent: { name: string }) => agent.name).sort()).toEqual(['helper', 'triage']);
+  expect(namesIn(receipt)).toEqual(['helper', 'triage']);
   expect(Date.parse(receipt.requestedAt)).toBeLessThanOrEqual(Date.parse(receipt.committedAt));
   expect(Date.parse(receipt.committedAt)).toBeLessThanOrEqual(Date.parse(receipt.answeredAt));
 
   const keys = createLocalJWKSet((await readAnswer(await fetch(`${writ.url}/oauth/jwks`))).body);
   const { payload } = await jwtVerify(receipt.jws, keys, { issuer: writ.url, typ: 'writ-receipt+jwt' });
   expect(payload).toMatchObject({ id: receipt.id, person: receipt.person, agents: receipt.agents });
+});
+
+const namesIn = (receipt: { agents: { name: string }[] }): string[] => receipt.agents.map(({ name }) => name);
+
+test('receipts name the agents in the order of their names, nobody’s as well, and carry numbers of the feed', async () => {
+  const names = ['f', 'e', 'd', 'c', 'b', 'a'];
+  const leaver = async (agents: string[]): Promise<{ agents: { name: string }[]; seq: number }> => {
+    const schemas = ['urn:ietf:params:scim:schemas:core:2.0:User'];
+    const { body } = await world.scim('POST', '/Users', { schemas, userName: `${agents.length}@example.com` });
+    for (const name of agents) await world.createAgent({ name, owner: body.id, environment: 'production' });
+    const gone = await world.scim('DELETE', `/Users/${body.id}`);
+    return (await writ.admin('GET', `/offboardings/${gone.headers.get('writ-offboarding')}`)).body;
+  };
+  const [some, none] = [await leaver(names), await leaver([])];
+  expect(namesIn(some)).toEqual(names.toSorted());
+  expect(none.agents).toEqual([]);
+  expect(some.seq).toBeGreaterThan(0);
+  expect(none.seq).toBe(some.seq + 1);
 });
 
 async function waitForAcknowledgement(id: string) {

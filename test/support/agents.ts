@@ -1,6 +1,6 @@
 /** A database with people, a small catalogue, and an administrator who acts: where tests of agents begin. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { eq } from 'drizzle-orm';
+import { eq, sql as statement } from 'drizzle-orm';
 import { createAgent, type NewAgent } from '../../src/domain/agents/agents.ts';
 import { latchOwnedBy } from '../../src/domain/agents/latches.ts';
 import type { AgentView } from '../../src/domain/agents/views.ts';
@@ -18,7 +18,7 @@ export interface AgentWorld extends Ground {
    * As an offboarding does it: lock, then the person, then their agents, which are returned; `meanwhile` runs before the
    * lock is let go.
    */
-  offboard(person: string, meanwhile?: () => Promise<void>): ReturnType<typeof latchOwnedBy>;
+  offboard(person: string, meanwhile?: () => Promise<void>): Promise<{ id: string; name: string }[]>;
   agent(input?: Partial<NewAgent>): Promise<AgentView>;
   /** Kinds of the audit entries about this agent, oldest first. */
   kinds(agent: string): Promise<string[]>;
@@ -52,9 +52,11 @@ export async function openAgentWorld(): Promise<AgentWorld> {
       transaction(db, async (tx) => {
         await lockOwners(tx, [id]);
         await tx.update(people).set({ active: false }).where(eq(people.id, id));
-        const latched = await latchOwnedBy(tx, id);
+        const latched = await tx.execute<{ id: string; name: string }>(
+          statement`with ${latchOwnedBy(id)} select id, name from owned order by name`,
+        );
         await meanwhile();
-        return latched;
+        return [...latched];
       }),
     agent: async (input = {}) => {
       const place = input.parent === undefined ? { ownerId: input.ownerId ?? (await person()) } : {};

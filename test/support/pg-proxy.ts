@@ -44,6 +44,7 @@ const ownWork = [
   /from agents a where a\.expires_at <= clock_timestamp\(\)/,
   /for update skip locked/,
   /with boundary as/,
+  /pg_terminate_backend/,
   /update "offboardings" set "answered_at"/,
 ];
 /** In transactions of the sealer. */

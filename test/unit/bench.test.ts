@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { judgeGrowth, type Sample, toSection } from '../../bench/flatness.ts';
 import { createClient } from '../../bench/load.ts';
 import { median, quantile, type Round, ratioOf } from '../../bench/measure.ts';
 import { renderTable, show, writeResults } from '../../bench/report.ts';
@@ -19,6 +20,37 @@ test('medians and quantiles', () => {
 test('a ratio compares rounds that stood next to each other: a machine that slows down changes nothing', () => {
   const rounds = (rates: number[]) => rates.map((rate) => ({ rate }) as Round);
   expect(ratioOf(rounds([200, 20, 2]), rounds([100, 10, 1]), ({ rate }) => rate)).toBe(2);
+});
+
+describe('memory', () => {
+  const mebibyte = 2 ** 20;
+  const samplesOf = (heaps: number[]): Sample[] =>
+    heaps.map((heap, index) => ({
+      done: (index + 1) * mebibyte,
+      heapBytes: heap * mebibyte,
+      externalBytes: 10 * mebibyte,
+      rssBytes: 200 * mebibyte,
+    }));
+
+  test('is flat when what is kept grows by less than a twentieth once caches are full', () => {
+    expect(judgeGrowth(samplesOf([30, 90, 91, 94]))).toEqual({ isFlat: true, growth: 0.04, bytesEach: 2 });
+    expect(judgeGrowth(samplesOf([90, 90, 93, 95]))).toEqual({ isFlat: false, growth: 0.05, bytesEach: 2.5 });
+    expect(judgeGrowth(samplesOf([90, 90, 95, 80])).isFlat).toBe(true);
+  });
+
+  test('that is not flat is said, and is the end of the run', () => {
+    const before = process.exitCode;
+    try {
+      expect(toSection('Memory', 'token', samplesOf([90, 90, 92]), []).notes.at(-1)).toMatch(/^\*\*Flat: /);
+      expect(process.exitCode).toBe(before);
+      expect(toSection('Memory', 'token', samplesOf([90, 90, 99]), []).notes.at(-1)).toMatch(
+        /^\*\*Not flat: what is kept grew by 9.0 % .*, 9.00 bytes for each token\*\*/,
+      );
+      expect(process.exitCode).toBe(1);
+    } finally {
+      process.exitCode = before;
+    }
+  });
 });
 
 test('numbers and tables read in a terminal', () => {

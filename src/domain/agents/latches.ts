@@ -1,30 +1,25 @@
 /** Latches: what holds an agent besides its status, until a named act clears it. Set here, cleared in `lifecycle.ts`. */
-import { sql } from 'drizzle-orm';
+import { type SQL, sql } from 'drizzle-orm';
 import { type Db, isOutage, sqlState, type Tx } from '../../platform/db/client.ts';
 import { type Act, type AuditEvent, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
 import { type LockedAgent, withAgent } from './locking.ts';
 
 /**
- * Latches every agent of an owner who has left; a part of the offboarding, under the owner's lock that its caller holds.
- * Returns all of the owner's agents that are not decommissioned, latched now or before.
+ * Latches every agent of an owner who has left, under the owner's lock that its caller holds. The first part of a `with`,
+ * so that 100,000 agents never leave the database: in the rest `owned` is all of the owner's agents that are not
+ * decommissioned, latched now or before.
  *
  * `version` stays: it guards cached rights, and nothing caches what is live. Raising it costs three times the latching.
  */
-export async function latchOwnedBy(tx: Tx, ownerId: string): Promise<{ id: string; name: string }[]> {
-  // Nobody else latches under this lock, so looking first is safe, and a third cheaper than `on conflict`.
-  const rows = await tx.execute<{ id: string; name: string }>(sql`
-    with owned as materialized (
-      select id, name from agents where owner_id = ${ownerId}::uuid and status <> 'decommissioned'
-    ), latched as (
-      insert into latches (agent_id, reason)
-      select id, 'owner_lost' from owned
-      where not exists (select from latches l where l.agent_id = owned.id and l.reason = 'owner_lost')
-      order by id
-    )
-    select id, name from owned order by name, id`);
-  return rows.map(({ id, name }) => ({ id, name }));
-}
+export const latchOwnedBy = (ownerId: string): SQL => sql`
+  owned as materialized (
+    -- In the order of the latches' index, which stays in the cache that way: a third cheaper where there are many.
+    select id, name from agents where owner_id = ${ownerId}::uuid and status <> 'decommissioned' order by id
+  ), latched as (
+    -- Looking for latches first may read all that there are, of all owners.
+    insert into latches (agent_id, reason) select id, 'owner_lost' from owned on conflict do nothing
+  )`;
 
 /** Latches an agent whose expiry has passed. True for the one that did it, who records it and revokes. */
 export async function latchExpired(tx: Tx, agent: LockedAgent): Promise<boolean> {

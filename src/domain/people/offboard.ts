@@ -5,7 +5,7 @@
  * tokens: each carries the epoch of its owner. The agents are latched (`owner_lost`), so that nothing revives when the
  * person returns; the receipt names them. Either all of this is committed before the IdP gets its answer, or nothing.
  */
-import { sql } from 'drizzle-orm';
+import { eq, sql } from 'drizzle-orm';
 import type { Executor, Tx } from '../../platform/db/client.ts';
 import { offboardings } from '../../platform/db/schema.ts';
 import { inSpan } from '../../platform/http/tracing.ts';
@@ -55,41 +55,54 @@ export const offboard = (tx: Tx, act: Act, person: Leaver, request: LeaverReques
     return { id };
   });
 
-async function stopEverything(
-  tx: Tx,
-  act: Act,
-  person: Leaver,
-  request: LeaverRequest,
-): Promise<{ id: string; agents: number }> {
-  const agents = await latchOwnedBy(tx, person.id);
+interface Stopped {
+  id: string;
+  agents: number;
+}
+
+/**
+ * What takes long comes first, while only this owner's lock is held. From `append` on everybody waits who records anything
+ * on this node, and from `revoke` on everybody who revokes.
+ */
+async function stopEverything(tx: Tx, act: Act, person: Leaver, request: LeaverRequest): Promise<Stopped> {
   const tokensUnexpired = await countUnexpired(tx, person.id);
+  const { id, agents } = await latchAndList(tx, act, person, { ...request, tokensUnexpired });
   await append(tx, act, [
     {
       kind: 'person.offboarded',
       outcome: 'done',
       person: person.id,
-      details: { userName: person.userName, method: request.method, agents: agents.length, tokensUnexpired },
+      details: { userName: person.userName, method: request.method, agents, tokensUnexpired },
     },
   ]);
   const seq = await revoke(tx, [{ id: person.id }]);
-  const [receipt] = await tx
-    .insert(offboardings)
-    .values({
-      personId: person.id,
-      directoryId: person.directoryId,
-      userName: person.userName,
-      method: request.method,
-      requestId: act.requestId,
-      agents,
-      tokensUnexpired,
-      // This node's clock may be ahead of the database's: a receipt never says that it was done before it was asked for.
-      requestedAt: sql`least(${request.requestedAt}::timestamptz, statement_timestamp())`,
-      committedAt: sql`clock_timestamp()`,
-      seq,
-    })
-    .returning({ id: offboardings.id });
+  await tx.update(offboardings).set({ seq, committedAt: sql`clock_timestamp()` }).where(eq(offboardings.id, id));
+  return { id, agents };
+}
+
+/** Latches the person's agents and writes the receipt that lists them, in one statement and without reading them here. */
+async function latchAndList(
+  tx: Tx,
+  act: Act,
+  person: Leaver,
+  { method, requestedAt, tokensUnexpired }: LeaverRequest & { tokensUnexpired: number },
+): Promise<Stopped> {
+  const [receipt] = await tx.execute<Stopped & Record<string, unknown>>(sql`
+    with ${latchOwnedBy(person.id)}, listed as (
+      select count(*)::int as count, coalesce(to_jsonb(array_agg(owned)), '[]') as agents from owned
+    )
+    insert into offboardings (person_id, directory_id, user_name, method, request_id, agents, tokens_unexpired,
+      requested_at, committed_at, seq)
+    select ${person.id}::uuid, ${person.directoryId}::uuid, ${person.userName}, ${method}, ${act.requestId}, listed.agents,
+      ${tokensUnexpired}::int,
+      -- This node's clock may be ahead of the database's: a receipt never says that it was done before it was asked for.
+      least(${requestedAt}::timestamptz, statement_timestamp()), clock_timestamp(),
+      -- The feed's number is given out last; until then one that nobody else can have.
+      -pg_current_xact_id()::text::bigint
+    from listed
+    returning id, (select count from listed) as agents`);
   if (receipt === undefined) throw new Error('the receipt was not written');
-  return { id: receipt.id, agents: agents.length };
+  return { id: receipt.id, agents: receipt.agents };
 }
 
 /** The receipt of the person's last departure: what an IdP's repeated request is answered with. */

@@ -69,11 +69,15 @@ async function readAcknowledgements(
   return rows.map(({ at, ...row }) => ({ ...row, at: new Date(at * 1000).toISOString() }));
 }
 
+/** They are kept in the order of their ids, and a departure does not wait for sorting texts. */
+const byName = (one: { name: string }, other: { name: string }): number =>
+  one.name < other.name ? -1 : one.name > other.name ? 1 : 0;
+
 async function toReceipt(executor: Executor, { receipt, directory }: Row): Promise<Receipt> {
   return {
     id: receipt.id,
     person: { id: receipt.personId, userName: receipt.userName },
-    agents: receipt.agents,
+    agents: receipt.agents.toSorted(byName),
     tokensUnexpired: receipt.tokensUnexpired,
     request: {
       directory: { id: receipt.directoryId, name: directory },

@@ -19,6 +19,8 @@ export interface FeedOptions {
   revocations: Revocations;
   fetch: Fetch;
   closed: AbortSignal;
+  /** Milliseconds; how long a connection has lasted is measured by it. */
+  monotonic: () => number;
   /** Told after each event that was applied. */
   onApplied: () => void;
   /** Told of each connection that ended, before the next is tried. */
@@ -46,7 +48,7 @@ export async function followFeed(options: FeedOptions): Promise<void> {
   let failures = 0;
   const position = { needsSnapshot: true };
   while (!options.closed.aborted) {
-    const startedAt = performance.now();
+    const startedAt = options.monotonic();
     let problem: unknown;
     try {
       await readConnection(options, position, acknowledge);
@@ -58,7 +60,7 @@ export async function followFeed(options: FeedOptions): Promise<void> {
     // Resuming would only meet it again: a snapshot is the whole truth.
     if (problem instanceof UnusableEventError) position.needsSnapshot = true;
     options.onProblem(problem instanceof Error ? problem : new AnswerError('The feed failed', { cause: problem }));
-    failures = performance.now() - startedAt >= goodAfterMs ? 1 : failures + 1;
+    failures = options.monotonic() - startedAt >= goodAfterMs ? 1 : failures + 1;
     await sleep(chooseDelay(failures, problem), undefined, { signal: options.closed }).catch(() => undefined);
   }
 }

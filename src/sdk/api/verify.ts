@@ -134,6 +134,7 @@ export async function createVerifier(options: VerifierOptions): Promise<Verifier
     revocations,
     fetch,
     closed: closing.signal,
+    monotonic,
     onApplied: () => {
       if (revocations.appliedSeq() !== undefined) readiness.reach();
     },
