@@ -146,14 +146,15 @@ function toEvent(plan: Plan, requester: Requester, outcome: Outcome): AuditEvent
   if (refused !== undefined) return { kind: 'token.refused', outcome: 'refused', ...about, reason: refused.reason };
   if (granted === undefined || life === undefined || outcome.state !== 'grant')
     throw new Error('neither granted nor refused');
-  const foreign = Object.keys(outcome.live.epochs);
+  // What it stands on beside its own agent and owner, by whom it is found anyway.
+  const foreign = 'carried' in plan ? plan.chain.filter((id) => id !== requester.id && id !== requester.ownerId) : [];
   return {
     kind: granted.act === undefined ? 'token.issued' : 'token.exchanged',
     outcome: 'done',
     ...about,
     jti: granted.jti,
     expiresAt: new Date(life.exp * 1000),
-    ...(granted.act === undefined ? {} : { dependsOn: foreign }),
+    ...(foreign.length === 0 ? {} : { dependsOn: foreign }),
     details: { audience: granted.api.identifier, scope: granted.scope, sub: granted.sub },
   };
 }
