@@ -13,6 +13,7 @@ import { type Act, type AuditNode, enlist } from './domain/audit/append.ts';
 import { latestCheckpoint, sealBatchSize, sealEntries } from './domain/audit/seal-chain.ts';
 import { authenticateApi } from './domain/intents/apis.ts';
 import { createCatalogueCache } from './domain/intents/catalogue.ts';
+import { createDecider } from './domain/intents/decider.ts';
 import { sweepExpired } from './domain/revocation/sweep.ts';
 import { sweep } from './domain/signals/feed.ts';
 import { type CommitQueue, createCommitQueue } from './domain/tokens/commit.ts';
@@ -209,7 +210,15 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
   return {
     oauth: createOAuth({
       db,
-      issuer: { issuer, queue, catalogue: createCatalogueCache(db), keyring, now, newId: randomUUID },
+      issuer: {
+        issuer,
+        queue,
+        catalogue: createCatalogueCache(db),
+        decide: createDecider(),
+        keyring,
+        now,
+        newId: randomUUID,
+      },
       actOf: ({ requestId, from, traceId }, by): Act => ({ node, by, requestId, from, traceId }),
       observe: (outcome, reason) => {
         if (outcome === 'refused') metrics.refusals.inc({ reason: refusalLabel(reason) });

@@ -12,7 +12,9 @@
 import {
   type Attributes,
   type Context,
+  context,
   createTraceState,
+  isSpanContextValid,
   type Link,
   ROOT_CONTEXT,
   type Span,
@@ -65,9 +67,9 @@ export async function traceRequest(
   describe: () => { route: string; status: number },
 ): Promise<void> {
   const parent = traceparent === undefined ? undefined : readTraceparent(traceparent, tracestate);
-  const context: Context = parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent);
+  const within = parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent);
   const attributes = { 'http.request.method': method };
-  await run(method, { kind: SpanKind.SERVER, attributes }, context, async (span) => {
+  await run(method, { kind: SpanKind.SERVER, attributes }, within, async (span) => {
     await answer(parent?.traceId);
     if (!span.isRecording()) return;
     const { route, status } = describe();
@@ -90,24 +92,23 @@ export function linkHere(): Link | undefined {
   return span === undefined ? undefined : { context: span.spanContext() };
 }
 
-function run<T>(
+async function run<T>(
   name: string,
   options: SpanOptions,
-  context: Context | undefined,
+  parent: Context | undefined,
   work: (span: Span) => Promise<T>,
 ): Promise<T> {
-  const observed = async (span: Span): Promise<T> => {
-    try {
-      return await work(span);
-    } catch (error) {
-      // Not its message: that may hold what nobody may read.
-      span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : 'error' });
-      throw error;
-    } finally {
-      span.end();
-    }
-  };
-  return context === undefined
-    ? tracer.startActiveSpan(name, options, observed)
-    : tracer.startActiveSpan(name, options, context, observed);
+  const within = parent ?? context.active();
+  const span = tracer.startSpan(name, options, within);
+  // Nobody traces: there is nothing to hand down, and no way of it to pay for.
+  if (!isSpanContextValid(span.spanContext())) return work(span);
+  try {
+    return await context.with(trace.setSpan(within, span), work, undefined, span);
+  } catch (error) {
+    // Not its message: that may hold what nobody may read.
+    span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : 'error' });
+    throw error;
+  } finally {
+    span.end();
+  }
 }
