@@ -102,7 +102,9 @@ export async function authenticateDirectory(
         eq(directoryTokens.hash, hashSecret(token)),
         or(isNull(directoryTokens.expiresAt), gt(directoryTokens.expiresAt, sql`clock_timestamp()`)),
       ),
-    );
+    )
+    .prepare('directory_of_token')
+    .execute();
   if (found === undefined || !secretMatches(token, found.hash)) return null;
   return { id: found.id, name: found.name, kind: found.kind };
 }
