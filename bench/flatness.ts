@@ -14,6 +14,8 @@ export interface Verdict {
   growth: number;
   /** The same in bytes, for each unit of work. */
   bytesEach: number;
+  /** From here on it is not flat. The more work, the smaller the leak that shows. */
+  flatBelowBytesEach: number;
 }
 
 /** Of what is kept, from the second tenth to the last: more is not flat. */
@@ -30,8 +32,10 @@ export function judgeGrowth(
   const last = rest.at(-1);
   if (first === undefined || last === undefined) throw new TypeError('growth is judged from three samples on');
   const grown = read(last) - read(first);
+  const work = last.done - first.done;
   const growth = grown / read(first);
-  return { isFlat: growth < mostGrowth, growth, bytesEach: grown / (last.done - first.done) };
+  const flatBelowBytesEach = (mostGrowth * read(first)) / work;
+  return { isFlat: growth < mostGrowth, growth, bytesEach: grown / work, flatBelowBytesEach };
 }
 
 export const tenthOf = (total: number): number => Math.ceil(total / tenths);
@@ -65,7 +69,7 @@ const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 /** `unit`: what is counted, in the singular. Sets the process's exit code when memory is not flat. */
 export function toSection(title: string, unit: string, samples: readonly Sample[], notes: string[]): Section {
-  const { isFlat, growth, bytesEach } = judgeGrowth(samples);
+  const { isFlat, growth, bytesEach, flatBelowBytesEach } = judgeGrowth(samples);
   if (!isFlat) process.exitCode = 1;
   const rss = judgeGrowth(samples, ({ rssBytes }) => rssBytes);
   return {
@@ -73,7 +77,8 @@ export function toSection(title: string, unit: string, samples: readonly Sample[
     notes: [
       ...notes,
       `**${isFlat ? 'Flat' : 'Not flat'}: what is kept grew by ${percent(growth)} from the second tenth to the last, ` +
-        `${show(bytesEach)} bytes for each ${unit}** (flat is less than ${percent(mostGrowth)}); RSS by ${percent(rss.growth)}.`,
+        `${show(bytesEach)} bytes for each ${unit}** (flat is less than ${percent(mostGrowth)}, here ` +
+        `${show(flatBelowBytesEach)} bytes); RSS by ${percent(rss.growth)}.`,
     ],
     header: [`${unit}s so far`, 'kept after GC MiB', 'of it heap', 'of it external', 'RSS MiB'],
     rows: samples.map(toRow),

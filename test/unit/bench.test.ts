@@ -33,8 +33,13 @@ describe('memory', () => {
     }));
 
   test('is flat when what is kept grows by less than a twentieth once caches are full', () => {
-    expect(judgeGrowth(samplesOf([30, 90, 91, 94]))).toEqual({ isFlat: true, growth: 0.04, bytesEach: 2 });
-    expect(judgeGrowth(samplesOf([90, 90, 93, 95]))).toEqual({ isFlat: false, growth: 0.05, bytesEach: 2.5 });
+    expect(judgeGrowth(samplesOf([30, 90, 91, 94]))).toMatchObject({ isFlat: true, growth: 0.04, bytesEach: 2 });
+    expect(judgeGrowth(samplesOf([90, 90, 93, 95]))).toEqual({
+      isFlat: false,
+      growth: 0.05,
+      bytesEach: 2.5,
+      flatBelowBytesEach: 2.5,
+    });
     expect(judgeGrowth(samplesOf([90, 90, 95, 80])).isFlat).toBe(true);
   });
 

@@ -6,6 +6,7 @@
 import { and, asc, eq, gt, isNull, or, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import { constraintName, type Db, type Executor, transaction } from '../../platform/db/client.ts';
+import { refuseStandby, requirePrimary, takesWrites } from '../../platform/db/durability.ts';
 import { type DirectoryKind, directories, directoryTokens } from '../../platform/db/schema.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { hashSecret, makeSecret, secretMatches } from '../../platform/keys/secret.ts';
@@ -88,13 +89,22 @@ export async function rotateDirectoryToken(
   return { scimToken };
 }
 
-/** Whose SCIM token this is; `null`: nobody's, or no longer. An outage throws: it is not an answer. */
+/**
+ * Whose SCIM token this is; `null`: nobody's, or no longer. An outage throws: it is not an answer. Nor is what a standby
+ * says: a token or a person that it does not know yet would be a refusal that an IdP believes.
+ */
 export async function authenticateDirectory(
   db: Db,
   token: string,
 ): Promise<{ id: string; name: string; kind: DirectoryKind } | null> {
   const [found] = await db
-    .select({ hash: directoryTokens.hash, id: directories.id, name: directories.name, kind: directories.kind })
+    .select({
+      hash: directoryTokens.hash,
+      id: directories.id,
+      name: directories.name,
+      kind: directories.kind,
+      writes: takesWrites,
+    })
     .from(directoryTokens)
     .innerJoin(directories, eq(directories.id, directoryTokens.directoryId))
     .where(
@@ -102,8 +112,15 @@ export async function authenticateDirectory(
         eq(directoryTokens.hash, hashSecret(token)),
         or(isNull(directoryTokens.expiresAt), gt(directoryTokens.expiresAt, sql`clock_timestamp()`)),
       ),
-    );
-  if (found === undefined || !secretMatches(token, found.hash)) return null;
+    )
+    .prepare('directory_of_token')
+    .execute();
+  if (found === undefined) {
+    await requirePrimary(db);
+    return null;
+  }
+  refuseStandby(found.writes);
+  if (!secretMatches(token, found.hash)) return null;
   return { id: found.id, name: found.name, kind: found.kind };
 }
 

@@ -113,13 +113,14 @@ export async function membersOf(executor: Executor, groupIds: readonly string[])
 /** The groups of each person, by the person's id. */
 export async function groupsOf(executor: Executor, personIds: readonly string[]): Promise<Map<string, Member[]>> {
   if (personIds.length === 0) return new Map();
-  const rows = await executor
+  const query = executor
     .select({ of: groupMembers.personId, id: groups.id, display: groups.displayName })
     .from(groupMembers)
     .innerJoin(groups, eq(groups.id, groupMembers.groupId))
     .where(inArray(groupMembers.personId, [...personIds]))
     .orderBy(asc(groups.createdAt), asc(groups.id));
-  return collect(rows);
+  // One text for each number of ids: only that of one person is sent again and again.
+  return collect(await (personIds.length === 1 ? query.prepare('groups_of_person').execute() : query));
 }
 
 function collect(rows: { of: string; id: string; display: string }[]): Map<string, Member[]> {

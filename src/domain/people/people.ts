@@ -123,7 +123,9 @@ export async function readPerson(executor: Executor, directoryId: string, id: st
   const [person] = await executor
     .select()
     .from(people)
-    .where(and(eq(people.id, id), eq(people.directoryId, directoryId), isNull(people.deletedAt)));
+    .where(and(eq(people.id, id), eq(people.directoryId, directoryId), isNull(people.deletedAt)))
+    .prepare('person')
+    .execute();
   return person ?? null;
 }
 

@@ -59,7 +59,9 @@ const insertPerson = (db: Db, act: Act, directoryId: string, state: PersonState)
     const [person] = await tx
       .insert(people)
       .values({ ...state, directoryId })
-      .returning();
+      .returning()
+      .prepare('insert_person')
+      .execute();
     if (person === undefined) throw new Error('the insert returned no person');
     const details = { directory: directoryId, userName: person.userName, active: person.active };
     await audit.append(tx, act, [{ kind: 'person.created', outcome: 'done', person: person.id, details }]);
@@ -110,7 +112,9 @@ async function write(tx: Tx, current: Person, state: Partial<PersonState>): Prom
     .update(people)
     .set({ ...state, version: sql`${people.version} + 1`, updatedAt: sql`clock_timestamp()` })
     .where(eq(people.id, current.id))
-    .returning();
+    .returning()
+    .prepare('write_person')
+    .execute();
   if (person === undefined) throw new Error('the update returned no person');
   return person;
 }

@@ -42,6 +42,13 @@ function importKey(jwk: PublicJwk): CallerKey {
   return { key: createPublicKey({ key: members, format: 'jwk' }), kid, algorithms };
 }
 
+/** Bytes of their own: small buffers lie together in slabs, and one that is kept keeps a slab of 64 KiB. */
+function copyAlone(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
+}
+
 export function createCallers(read: (clientId: string) => Promise<Caller | null>): Callers {
   const kept = new Map<string, KnownAgent>();
 
@@ -49,6 +56,7 @@ export function createCallers(read: (clientId: string) => Promise<Caller | null>
     kept.delete(clientId);
     const caller = await read(clientId);
     if (caller?.type !== 'agent') return undefined;
+    if (caller.secretHash !== undefined) caller.secretHash = copyAlone(caller.secretHash);
     const known = { caller, keys: (caller.jwks?.keys ?? []).map(importKey) };
     const [oldest] = kept.keys();
     if (kept.size >= maxKept && oldest !== undefined) kept.delete(oldest);

@@ -12,7 +12,6 @@ import * as audit from '../../domain/audit/append.ts';
 import { authenticateDirectory } from '../../domain/people/directories.ts';
 import { markAnswered } from '../../domain/people/receipts.ts';
 import { WritError } from '../../errors.ts';
-import { requirePrimary } from '../../platform/db/durability.ts';
 import { remoteAddressOf } from '../../platform/http/remote-address.ts';
 import { answer, baseOf, queryOf, type ScimContext, type ScimDeps, scimType, type Variables } from './call.ts';
 import { resourceTypes, schemas, serviceProviderConfig } from './discovery.ts';
@@ -129,12 +128,7 @@ async function authenticate(deps: ScimDeps, c: ScimContext): Promise<void> {
   c.set('act', { ...act, by: { type: 'directory', id: 'unknown' } });
   const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
   if (token === undefined) throw new WritError('unauthenticated', 'A bearer token is required.');
-  const isLong = token.length > maxTokenLength;
-  const [directory] = await Promise.all([
-    isLong ? null : authenticateDirectory(deps.db, token),
-    // What a standby does not know yet, a token or a person, would be a refusal that an IdP believes.
-    requirePrimary(deps.db),
-  ]);
+  const directory = token.length > maxTokenLength ? null : await authenticateDirectory(deps.db, token);
   if (directory === null) throw new WritError('unauthenticated', 'The bearer token is not valid.');
   c.set('directory', directory);
   c.set('act', { ...act, by: { type: 'directory', id: directory.id } });

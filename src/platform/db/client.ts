@@ -9,6 +9,9 @@
  * timestamps and dates as PostgreSQL's text (`2026-01-31 12:00:00.123456+00`), int8 and numeric as strings, jsonb
  * parsed, bytea as Buffer, arrays as arrays of these. Raw parameters may be `Date`, and arrays of strings, numbers and
  * null; for jsonb pass `JSON.stringify(value)`. Drizzle's columns of mode `date` are `Date` as ever.
+ *
+ * What nearly every request sends ends with `.prepare(name).execute()`: PostgreSQL then reads it once for each connection,
+ * and the driver goes one way less. Only for texts that are always the same, and whose plan no parameter changes.
  */
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';

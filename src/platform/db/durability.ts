@@ -49,13 +49,19 @@ function findReasons(facts: Facts): string[] {
   return reasons;
 }
 
+/** A column of a statement that is sent anyway, for `refuseStandby`. */
+export const takesWrites = statement<boolean>`current_setting('transaction_read_only') = 'off'`;
+
 /**
  * For answers that somebody takes for final, such as "there is no such person": a standby, or a primary that was
  * demoted, knows only the past. @throws WritError `unavailable` on a database that only reads.
  */
+export function refuseStandby(writes: boolean | undefined): void {
+  if (writes !== true) throw new WritError('unavailable', 'the database only reads: it is not the primary');
+}
+
+/** The same, where there is nothing else to ask. */
 export async function requirePrimary(executor: Executor): Promise<void> {
-  const [row] = await executor.execute<{ writes: boolean }>(
-    statement`select current_setting('transaction_read_only') = 'off' as writes`,
-  );
-  if (row?.writes !== true) throw new WritError('unavailable', 'the database only reads: it is not the primary');
+  const [row] = await executor.execute<{ writes: boolean }>(statement`select ${takesWrites} as writes`);
+  refuseStandby(row?.writes);
 }

@@ -12,17 +12,13 @@ import { takeTurns } from './turns.ts';
 /** Ids in the one order in which every path takes them, so that no two paths can wait for each other in a circle. */
 export const lockOrder = (ids: Iterable<string>): string[] => [...new Set(ids)].sort();
 
-const textArray = (ids: string[]) =>
-  sql`array[${sql.join(
-    ids.map((id) => sql`${id}`),
-    sql`, `,
-  )}]::text[]`;
-
 /** Waits until nobody issues for, or changes, any of these owners; holds them until the transaction ends. */
 export async function lockOwners(tx: Tx, ids: Iterable<string>): Promise<void> {
-  await tx.execute(
-    sql`select pg_advisory_xact_lock(owner_lock_key(id)) from unnest(${textArray(lockOrder(ids))}) as id`,
-  );
+  await tx
+    .select({ locked: sql`pg_advisory_xact_lock(owner_lock_key(id))` })
+    .from(sql`unnest(${sql.param(lockOrder(ids))}::text[]) as id`)
+    .prepare('lock_owners')
+    .execute();
 }
 
 /**
