@@ -69,3 +69,79 @@ create or replace function why_dead(agent uuid) returns text language sql stable
   select case when found.agent is null then 'agent_inactive' else found.dead end
   from (select) one left join liveness(array[why_dead.agent]) found on true
 $$;
+
+create type agent_state as (
+  n integer, dead text, stale boolean, epochs json, expires_at timestamptz, at timestamptz
+);
+
+-- What a batch of token requests needs of the database, in one round trip: the owners' locks, then what they guard, then
+-- single use and the place in the log. `locks` is sorted, without repetition; `lock_of` and `lock_id` say who needs which.
+-- Without `waits`, who would have to wait is busy, and nothing of theirs is done. When anybody is stale, nothing is done of
+-- anybody's. `node` null: only the locks and the reads. `assertions` are hexadecimal, null where there is none.
+--
+-- Volatile, so that each statement in it sees what was committed before it began: the reads come after the locks.
+create function take_batch(
+  waits boolean, locks text[], lock_of integer[], lock_id text[],
+  agents uuid[], owners uuid[], versions bigint[], catalogues bigint[],
+  node uuid, assertions text[], assertions_until timestamptz[]
+) returns table (
+  n integer, busy boolean, stale boolean, dead text, epochs json, expires float8, at float8,
+  fresh boolean, counter text, placed float8
+) language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  missed text[];
+  waiting integer[] := '{}';
+  states agent_state[];
+  used text[];
+  taken bigint;
+  last bigint;
+  taken_at timestamptz;
+begin
+  if waits then
+    perform pg_advisory_xact_lock_shared(owner_lock_key(l.id)) from unnest(locks) as l (id);
+  else
+    select array_agg(l.id) into missed from unnest(locks) as l (id)
+    where not pg_try_advisory_xact_lock_shared(owner_lock_key(l.id));
+    if missed is not null then
+      select array_agg(l.of_n) into waiting from unnest(lock_of, lock_id) as l (of_n, id) where l.id = any (missed);
+    end if;
+  end if;
+
+  select array_agg((
+    q.n::integer, l.dead,
+    l.agent is null or l.owner <> q.owner or l.version <> coalesce(q.version, l.version)
+      or c.version <> coalesce(q.catalogue, c.version),
+    l.epochs, l.expires_at, clock_timestamp()
+  )::agent_state) into states
+  from unnest(agents, owners, versions, catalogues) with ordinality as q (agent, owner, version, catalogue, n)
+  cross join catalogue c left join liveness(agents) l on l.agent = q.agent;
+
+  select count(*) filter (where s.n <> all (waiting)) into taken from unnest(states) s
+  having not bool_or(s.stale and s.n <> all (waiting));
+  if node is not null and taken > 0 then
+    with inserted as (
+      insert into assertions (id, expires_at)
+      select decode(a.id, 'hex'), a.until from unnest(assertions, assertions_until) with ordinality as a (id, until, n)
+      -- In one order: two nodes that are shown the same assertions must not wait for each other.
+      where a.id is not null and a.n <> all (waiting) order by a.id
+      on conflict do nothing returning encode(assertions.id, 'hex') as id
+    )
+    select array_agg(i.id) into used from inserted i;
+    update audit_nodes set counter = audit_nodes.counter + taken where audit_nodes.node = take_batch.node
+    returning audit_nodes.counter, clock_timestamp() into last, taken_at;
+  end if;
+
+  return query
+  select s.n, s.n = any (waiting), s.stale, s.dead, s.epochs, floor(extract(epoch from s.expires_at))::float8,
+    extract(epoch from s.at)::float8,
+    -- Of two that are equal, the first.
+    a.id is null or (a.turn = 1 and coalesce(a.id = any (used), false)),
+    last::text, floor(extract(epoch from taken_at) * 1000)::float8
+  from unnest(states) s
+  left join (
+    select a.id, a.n, row_number() over (partition by a.id order by a.n) as turn
+    from unnest(assertions) with ordinality as a (id, n) where a.id is not null and a.n <> all (waiting)
+  ) a on a.n = s.n
+  order by s.n;
+end $$;

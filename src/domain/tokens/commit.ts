@@ -7,18 +7,13 @@
  * one owner's change of state does not hold up everybody. A batch that fails is split and retried singly, so that one
  * bad row refuses one request. What has gone stale is handed back undecided, and nothing of its batch is kept.
  */
-import type { TransactionSql } from 'postgres';
 import { WritError } from '../../errors.ts';
 import { type Db, isOutage } from '../../platform/db/client.ts';
 import { inSpan, type Link, linkHere } from '../../platform/http/tracing.ts';
-import { type Act, type AuditEvent, type AuditNode, insertAt, takePlace } from '../audit/append.ts';
-import { type Dead, type Live, type Question, readLiveness } from './live.ts';
+import { type Act, type AuditEvent, type AuditNode, type AuditRecord, insertAt } from '../audit/append.ts';
+import { type Assertion, type Dead, type Live, type Question, readLiveness } from './live.ts';
 
-/** A client assertion to be used up: SHA-256 of `iss` and `jti`, kept until it has expired. */
-export interface Assertion {
-  id: Buffer;
-  expiresAt: Date;
-}
+export type { Assertion } from './live.ts';
 
 export interface Candidate {
   question: Question;
@@ -29,6 +24,8 @@ export interface Candidate {
 }
 
 export type Settled = Live | Dead | { state: 'replayed' } | { state: 'stale' };
+/** Whoever has to wait for a lock, or met somebody who is stale. */
+type Again = { state: 'busy' } | undefined;
 
 export interface CommitQueue {
   commit(candidate: Candidate): Promise<Settled>;
@@ -48,70 +45,31 @@ const maxBatch = 128;
 const maxQueued = 4096;
 const maxLanes = 4;
 
-/** Uses up the assertions, each once; says which of the candidates were first. */
-async function spend(tx: TransactionSql, candidates: readonly Candidate[]): Promise<Set<Candidate>> {
-  const using = candidates.flatMap((candidate) =>
-    candidate.assertion === undefined
-      ? []
-      : [{ candidate, ...candidate.assertion, hex: candidate.assertion.id.toString('hex') }],
-  );
-  if (using.length === 0) return new Set();
-  // In one order: two nodes that are shown the same assertions must not wait for each other.
-  using.sort((a, b) => (a.hex < b.hex ? -1 : a.hex > b.hex ? 1 : 0));
-  const rows = await tx<{ id: string }[]>`
-    insert into assertions (id, expires_at)
-    select decode(id, 'hex'), until
-    from unnest(${using.map(({ hex }) => hex)}::text[], ${using.map(({ expiresAt }) => expiresAt.toISOString())}::timestamptz[])
-      as a (id, until)
-    on conflict do nothing returning encode(id, 'hex') as id`;
-  const fresh = new Set(rows.map((row) => row.id));
-  // Two of the same assertion in one batch: the first takes it.
-  return new Set(using.filter(({ hex }) => fresh.delete(hex)).map(({ candidate }) => candidate));
-}
-
-/** Thrown to undo a transaction that met something stale. */
-class Stale extends Error {}
-
-interface Read {
-  index: number;
-  candidate: Candidate;
-  found: Live | Dead;
-}
-
-/** Settles a batch in one transaction. `undefined`: busy, to be tried again where waiting is allowed. */
+/** Settles a batch in one transaction. */
 async function settle(
   db: Db,
   node: AuditNode,
   batch: readonly Candidate[],
   wait: boolean,
-): Promise<(Settled | undefined)[]> {
-  const outcome: (Settled | undefined)[] = batch.map(() => undefined);
-  try {
-    await db.$client.begin(async (tx) => {
-      const questions = batch.map((candidate) => candidate.question);
-      const all = await readLiveness(tx, questions, { wait });
-      for (const [index, one] of all.entries()) if (one.state === 'stale') outcome[index] = one;
-      if (outcome.some((one) => one !== undefined)) throw new Stale();
-      const read = batch.flatMap((candidate, index): Read[] => {
-        const found = all[index];
-        return found?.state === 'live' || found?.state === 'dead' ? [{ index, candidate, found }] : [];
-      });
-      if (read.length === 0) return;
-      const free = read.map(({ candidate }) => candidate);
-      const [first, place] = await Promise.all([spend(tx, free), takePlace(tx, node, free.length)]);
-      const records = read.map(({ index, candidate, found }) => {
-        const isReplay = candidate.assertion !== undefined && !first.has(candidate);
-        const settled = isReplay ? { state: 'replayed' as const } : found;
-        outcome[index] = settled;
-        return { act: candidate.act, event: candidate.record(settled) };
-      });
-      await insertAt(tx, place, records);
+): Promise<(Settled | Again)[]> {
+  const questions = batch.map((candidate) => candidate.question);
+  const taking = { node, assertions: batch.map((candidate) => candidate.assertion) };
+  const { outcome } = await db.$client.begin(async (tx) => {
+    const { found, fresh, place } = await readLiveness(tx, questions, { wait, taking });
+    const outcome = found.map((one, index): Settled | Again => {
+      if (one.state === 'stale' || one.state === 'busy') return one;
+      // Somebody else of the batch is stale: nothing was taken for anybody.
+      if (place === undefined) return undefined;
+      return fresh[index] === true ? one : { state: 'replayed' };
     });
-  } catch (error) {
-    // Stale ones are answered, the others start again; nothing of this transaction was kept.
-    if (!(error instanceof Stale)) throw error;
-    return outcome.map((one) => (one?.state === 'stale' ? one : undefined));
-  }
+    if (place === undefined) return { outcome };
+    const records = batch.flatMap(({ act, record }, index): AuditRecord[] => {
+      const one = outcome[index];
+      return one === undefined || one.state === 'busy' || one.state === 'stale' ? [] : [{ act, event: record(one) }];
+    });
+    await insertAt(tx, place, records);
+    return { outcome };
+  });
   return outcome;
 }
 
@@ -138,13 +96,12 @@ export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: numb
       const settled = await inSpan('issue', { root: true, attributes: { 'writ.batch': batch.length }, links }, () =>
         settle(db, node, candidates, wait),
       );
-      observe?.(settled.filter((one) => one !== undefined && one.state !== 'stale').length);
-      const someStale = settled.some((one) => one?.state === 'stale');
+      observe?.(settled.filter((one) => one !== undefined && one.state !== 'busy' && one.state !== 'stale').length);
       for (const [index, entry] of batch.entries()) {
         const one = settled[index];
-        if (one !== undefined) finish(() => entry.resolve(one));
-        else if (someStale && !wait) queued.push(entry);
-        else waiting.push(entry);
+        if (one === undefined) (wait ? waiting : queued).push(entry);
+        else if (one.state === 'busy') waiting.push(entry);
+        else finish(() => entry.resolve(one));
       }
     } catch (error) {
       if (batch.length === 1 || isOutage(error)) {

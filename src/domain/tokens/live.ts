@@ -10,6 +10,7 @@
 import type { TransactionSql } from 'postgres';
 import { WritError } from '../../errors.ts';
 import { lockOrder } from '../../platform/db/locks.ts';
+import type { AuditNode, Place } from '../audit/append.ts';
 
 export interface Question {
   agentId: string;
@@ -46,46 +47,56 @@ export interface Dead {
 /** `busy`: the owner's lock is held by a change of state. `stale`: decide again, the world has moved. */
 export type Liveness = Live | Dead | { readonly state: 'busy' } | { readonly state: 'stale' };
 
+/** A client assertion to be used up: SHA-256 of `iss` and `jti`, kept until it has expired. */
+export interface Assertion {
+  id: Buffer;
+  expiresAt: Date;
+}
+
 interface Row {
-  n: number;
-  dead: 'owner_inactive' | 'agent_inactive' | null;
+  busy: boolean;
   stale: boolean;
+  dead: 'owner_inactive' | 'agent_inactive' | null;
   epochs: Record<string, number> | null;
-  at: number;
   expires: number | null;
-  only_reads: boolean;
+  at: number;
+  fresh: boolean;
+  counter: string | null;
+  placed: number | null;
+}
+
+/** What is done in the same breath for those that are not busy, unless one of them is stale. */
+export interface Taking {
+  /** Whose numbers in the audit log are taken, one for each. */
+  node: AuditNode;
+  /** For each question, what is used up. */
+  assertions: readonly (Assertion | undefined)[];
+}
+
+export interface Taken {
+  found: Liveness[];
+  /** For each question: its assertion was used for the first time, or there is none. */
+  fresh: boolean[];
+  /** `undefined`: nothing was taken. */
+  place: Place | undefined;
 }
 
 const locksOf = (question: Question): string[] => [question.ownerId, ...Object.keys(question.carried)];
 
-/** Takes the locks of all questions, shared. Returns those that could not be had without waiting (`wait`: none). */
-async function takeLocks(tx: TransactionSql, questions: readonly Question[], wait: boolean): Promise<Set<string>> {
-  const ids = lockOrder(questions.flatMap(locksOf));
-  if (wait) {
-    await tx`select pg_advisory_xact_lock_shared(owner_lock_key(id)) from unnest(${ids}::text[]) as id`;
-    return new Set();
-  }
-  const rows = await tx<{ id: string; got: boolean }[]>`
-    select id, pg_try_advisory_xact_lock_shared(owner_lock_key(id)) as got from unnest(${ids}::text[]) as id`;
-  return new Set(rows.filter((row) => !row.got).map((row) => row.id));
-}
-
-const readState = (tx: TransactionSql, questions: readonly Question[]) => {
-  const agents = questions.map((question) => question.agentId);
+/** The statement of `migrations/0003`: locks first, then reads, then what is taken. */
+function readBatch(tx: TransactionSql, questions: readonly Question[], wait: boolean, taking: Taking | undefined) {
+  const locks = questions.flatMap((question, index) => locksOf(question).map((id) => ({ id, of: index + 1 })));
+  const assertions = taking?.assertions ?? [];
   return tx<Row[]>`
-    select q.n::int as n, l.dead,
-      (l.agent is null or l.owner <> q.owner or l.version <> coalesce(q.version, l.version)
-        or c.version <> coalesce(q.catalogue, c.version)) as stale,
-      l.epochs, extract(epoch from clock_timestamp())::float8 as at,
-      floor(extract(epoch from l.expires_at))::float8 as expires,
-      current_setting('transaction_read_only') = 'on' as only_reads
-    from unnest(${agents}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
-        ${questions.map((question) => question.agentVersion)}::bigint[],
-        ${questions.map((question) => question.catalogueVersion)}::bigint[])
-      with ordinality as q (agent, owner, version, catalogue, n)
-    cross join catalogue c left join liveness(${agents}::uuid[]) l on l.agent = q.agent
-    order by q.n`;
-};
+    select busy, stale, dead, epochs, expires, at, fresh, counter, placed from take_batch(
+      ${wait}::boolean, ${lockOrder(locks.map(({ id }) => id))}::text[],
+      ${locks.map((lock) => lock.of)}::integer[], ${locks.map(({ id }) => id)}::text[],
+      ${questions.map((question) => question.agentId)}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
+      ${questions.map((question) => question.agentVersion)}::bigint[],
+      ${questions.map((question) => question.catalogueVersion)}::bigint[],
+      ${taking?.node.id ?? null}::uuid, ${assertions.map((one) => one?.id.toString('hex') ?? null)}::text[],
+      ${assertions.map((one) => one?.expiresAt.toISOString() ?? null)}::timestamptz[])`;
+}
 
 /** Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry. */
 async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
@@ -102,38 +113,55 @@ async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
   return { epochs: new Map(epochs.map((row) => [row.id, row.epoch])), dead: new Set(dead.map((row) => row.id)) };
 }
 
+/** What a row says of its question. */
+function toLiveness(question: Question, row: Row, carried: Awaited<ReturnType<typeof readCarried>>): Liveness {
+  if (row.busy) return { state: 'busy' };
+  if (row.stale) return { state: 'stale' };
+  if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };
+  for (const [id, epoch] of Object.entries(question.carried)) {
+    if ((carried.epochs.get(id) ?? 0) > epoch || carried.dead.has(id)) {
+      return { state: 'dead', reason: 'subject_token_invalid', at: row.at };
+    }
+  }
+  const epochs = { ...question.carried, ...row.epochs };
+  return { state: 'live', question, epochs, at: row.at, expiresAt: row.expires } as unknown as Live;
+}
+
 /**
- * Locks and reads, for all questions at once, inside `tx`. The locks are held until `tx` ends, so what was alive stays
- * alive until what the caller writes in `tx` is committed.
+ * Locks and reads, for all questions at once, inside `tx`, and takes what `taking` says. The locks are held until `tx`
+ * ends, so what was alive stays alive until what the caller writes in `tx` is committed.
  *
- * @throws WritError `unavailable` on a database that only reads: a standby, or a primary that was demoted, cannot know
- *   what was revoked elsewhere.
+ * @throws an outage on a database that only reads: a standby, or a primary that was demoted, cannot know what was revoked
+ *   elsewhere, and gives no such lock and no such number.
  */
 export async function readLiveness(
   tx: TransactionSql,
   questions: readonly Question[],
-  options: { wait: boolean },
-): Promise<Liveness[]> {
-  // Statements later than the lock: under READ COMMITTED only those are sure to see what the lock waited for. They are
-  // sent with it, and run after it: a connection does one thing after the other.
-  const [missed, rows, carried] = await Promise.all([
-    takeLocks(tx, questions, options.wait),
-    readState(tx, questions),
+  { wait, taking }: { wait: boolean; taking?: Taking },
+): Promise<Taken> {
+  // Sent together and run one after the other: what is carried is read under the locks as well.
+  const [rows, carried, primary] = await Promise.all([
+    readBatch(tx, questions, wait, taking),
     readCarried(tx, questions),
+    taking === undefined ? isPrimary(tx) : true,
   ]);
-  return questions.map((question, index): Liveness => {
+  if (!primary) throw new WritError('unavailable', 'the database only reads: it is not the primary');
+  const found = questions.map((question, index): Liveness => {
     const row = rows[index];
     if (row === undefined) throw new Error('a question without an answer');
-    if (row.only_reads) throw new WritError('unavailable', 'the database only reads: it is not the primary');
-    if (locksOf(question).some((id) => missed.has(id))) return { state: 'busy' };
-    if (row.stale) return { state: 'stale' };
-    if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };
-    for (const [id, epoch] of Object.entries(question.carried)) {
-      if ((carried.epochs.get(id) ?? 0) > epoch || carried.dead.has(id)) {
-        return { state: 'dead', reason: 'subject_token_invalid', at: row.at };
-      }
-    }
-    const epochs = { ...question.carried, ...row.epochs };
-    return { state: 'live', question, epochs, at: row.at, expiresAt: row.expires } as unknown as Live;
+    return toLiveness(question, row, carried);
   });
+  const [{ counter = null, placed = null } = {}] = rows;
+  const count = rows.filter(({ busy }) => !busy).length;
+  const place =
+    taking === undefined || counter === null || placed === null
+      ? undefined
+      : { node: taking.node, first: Number(counter) - count + 1, at: new Date(placed) };
+  return { found, fresh: rows.map((row) => row.fresh), place };
+}
+
+/** Who takes something finds out by that. */
+async function isPrimary(tx: TransactionSql): Promise<boolean> {
+  const [row] = await tx<{ writes: boolean }[]>`select current_setting('transaction_read_only') = 'off' as writes`;
+  return row?.writes === true;
 }
