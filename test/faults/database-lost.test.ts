@@ -290,3 +290,19 @@ test('a database on which a commit is no promise is refused', async () => {
   await expect(refuseUnsafe(unsafe.sql)).rejects.toThrow(/synchronous_commit is off[\s\S]*read-only/);
   await unsafe.close();
 });
+
+test('the isolation that the race of issuance and offboarding rests on is the session’s own', async () => {
+  const name = new URL(place.url).pathname.slice(1);
+  await runAsAdmin(place.url, (sql) =>
+    sql.unsafe(`alter database ${name} set default_transaction_isolation = 'serializable'`),
+  );
+  const fresh = connect({ url: place.url, poolSize: 1 });
+  await refuseUnsafe(fresh.sql);
+  expect(await fresh.sql`show transaction_isolation`).toEqual([{ transaction_isolation: 'read committed' }]);
+  await fresh.close();
+  const url = new URL(place.url);
+  url.searchParams.set('default_transaction_isolation', 'repeatable read');
+  const unsafe = connect({ url: url.href, poolSize: 1 });
+  await expect(refuseUnsafe(unsafe.sql)).rejects.toThrow(/isolation is repeatable read/);
+  await unsafe.close();
+});
