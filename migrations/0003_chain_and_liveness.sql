@@ -31,10 +31,11 @@ comment on table audit_entries is 'What happened. body is the truth, byte for by
 -- No token lives longer than 15 minutes, so audit_person finds the unexpired ones by when they were issued.
 drop index audit_unexpired;
 
+-- The database's encoding is UTF-8, or Writ does not run on it.
 -- hash(n) = SHA-256(hash(n-1) | n | length of body | body (UTF-8) | MAC), as src/audit/chain.ts says for everybody.
 create function audit_chain_step(state bytea, previous bytea, number bigint, body text, mac bytea) returns bytea
 language sql immutable parallel safe as $$
-  select sha256(coalesce(state, previous) || int8send(number) || int8send(length(convert_to(body, 'UTF8')))
+  select sha256(coalesce(state, previous) || int8send(number) || int8send(octet_length(body))
     || convert_to(body, 'UTF8') || mac)
 $$;
 create aggregate audit_chain_hash(previous bytea, number bigint, body text, mac bytea) (
