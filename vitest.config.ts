@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Tests that kill, stop and starve whole processes need a machine to themselves: `npm run faults` runs them, one file at
- * a time. Everything else runs with `npm test`.
+ * Tests that kill, stop and starve whole processes need a machine to themselves: `npm run faults` and, with fewer rounds,
+ * `.ci/run` run them, one file at a time. Everything else runs with `npm test`.
  */
 const processFaults = [
   'database-strained',

@@ -104,9 +104,11 @@ describe('with the database gone', () => {
 describe('a transaction whose connection is lost', () => {
   test.each(['reset', 'end'] as const)('does not go on elsewhere (%s)', async (how) => {
     const seen: unknown[] = [];
+    const isCut = Promise.withResolvers<void>();
     const lost = transaction(database.db, async (tx) => {
       await tx.execute(statement`insert into pairs values (-1, 1)`);
       proxy.cut(how);
+      isCut.resolve();
       await sleep(200);
       // Others use the pool by now. What follows must not run in their midst, nor by itself.
       await tx.execute(statement`insert into pairs values (-1, 2)`).catch((error: unknown) => seen.push(error));
@@ -114,7 +116,8 @@ describe('a transaction whose connection is lost', () => {
       return 'done';
     });
     lost.catch(() => {});
-    await sleep(100);
+    // What is being connected at that moment is cut as well: the others come after.
+    await isCut.promise;
     const others = Promise.all(
       Array.from({ length: 12 }, async (_, index) => {
         await transaction(database.db, async (tx) => {

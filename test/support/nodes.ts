@@ -128,8 +128,11 @@ export async function openCluster(given: { issuer?: string } = {}): Promise<Clus
 
 /** Prints what the processes said when a test of the file fails. To be called once, outside of any test. */
 export function showOnFailure(said: () => string | undefined): void {
-  afterEach(({ task }) => {
-    if (task.result?.state === 'fail') process.stderr.write(`${said() ?? ''}\n`.slice(-20_000));
+  afterEach(async ({ task }) => {
+    if (task.result?.state !== 'fail') return;
+    // A process that has ended is heard of a moment later than its connections.
+    await sleep(500);
+    process.stderr.write(`${said() ?? ''}\n`.slice(-20_000));
   });
 }
 

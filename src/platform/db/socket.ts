@@ -5,6 +5,7 @@
  */
 import { type NetConnectOpts, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { keepAnswersApart } from './answers.ts';
 import { mendStartup } from './startup.ts';
 import { secure, type TlsMode } from './tls.ts';
 
@@ -61,7 +62,7 @@ export function createSocketFactory(limits: SocketLimits, tls: TlsMode): (target
       if (!hasAnswered) stream.destroy(new ConnectionLost('the database closed the connection at once'));
     });
     const silence = followAnswers(stream);
-    const seen = present(stream, raw, host);
+    const seen = keepAnswersApart(present(stream, raw, host));
     if (target.isUnhurried) return seen;
     const timer = setInterval(() => {
       const { owesAnswer, ms } = silence();
