@@ -1,8 +1,8 @@
 -- Sealing only adds: an entry of the audit log is written once and never touched again. While its number and its hash
 -- were columns of it, each entry was written twice, with all its indexes.
 --
--- Nodes of the release before go on issuing, provisioning and serving the feed beside this; sealing and searching the
--- log is done by nodes of this release.
+-- No release had those columns. Nodes of an earlier state go on issuing, provisioning and serving the feed beside this;
+-- sealing and searching the log is done by nodes of this one.
 
 create table audit_chain (
   number bigint primary key,
