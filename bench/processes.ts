@@ -37,7 +37,7 @@ const startMs = 60_000;
 
 /** `BENCH_PROFILE=<folder>`: every measured process leaves a CPU profile there, for Chrome's developer tools. */
 const profileFolder = process.env.BENCH_PROFILE;
-const profiling = profileFolder === undefined ? (process.env.BENCH_FLAGS ?? '').split(' ').filter(Boolean) : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
+const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
 
 export async function startServer(cores: Cores, folder: string, starting: Starting): Promise<Server> {
   const { name, module, env, probePath, quietMs } = starting;
@@ -46,7 +46,14 @@ export async function startServer(cores: Cores, folder: string, starting: Starti
   const logFile = join(folder, `${name.replaceAll(/\W+/g, '-')}-${port}.log`);
   const log = openSync(logFile, 'w', 0o600);
   const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-  const [command = '', ...args] = [...cores.pinned, process.execPath, ...profiling, '--import', pathOf('./probe.ts'), pathOf(module)];
+  const [command = '', ...args] = [
+    ...cores.pinned,
+    process.execPath,
+    ...profiling,
+    '--import',
+    pathOf('./probe.ts'),
+    pathOf(module),
+  ];
   const child = spawn(command, args, {
     stdio: ['ignore', log, log, 'ipc'],
     env: { PATH: process.env.PATH, NODE_ENV: 'production', ...env(url, port) },

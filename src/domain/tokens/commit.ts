@@ -45,18 +45,20 @@ const maxBatch = 128;
 const maxQueued = 4096;
 const maxLanes = 4;
 
-/** Settles a batch in one transaction. */
-async function settle(
-  db: Db,
-  node: AuditNode,
-  batch: readonly Candidate[],
-  wait: boolean,
-): Promise<(Settled | Again)[]> {
-  const questions = batch.map((candidate) => candidate.question);
-  const taking = { node, assertions: batch.map((candidate) => candidate.assertion) };
+type Outcome = Settled | Again;
+
+/**
+ * Settles, in one transaction, what `take` gives once that is open: who comes while BEGIN is on its way is part of it.
+ * The outcome is in the order of what was taken.
+ */
+async function settle(db: Db, node: AuditNode, take: () => Promise<Candidate[]>, wait: boolean): Promise<Outcome[]> {
+  let written: Promise<void> | undefined;
   const { outcome } = await db.$client.begin(async (tx) => {
+    const batch = await take();
+    const questions = batch.map((candidate) => candidate.question);
+    const taking = { node, assertions: batch.map((candidate) => candidate.assertion) };
     const { found, fresh, place } = await readLiveness(tx, questions, { wait, taking });
-    const outcome = found.map((one, index): Settled | Again => {
+    const outcome = found.map((one, index): Outcome => {
       if (one.state === 'stale' || one.state === 'busy') return one;
       // Somebody else of the batch is stale: nothing was taken for anybody.
       if (place === undefined) return undefined;
@@ -67,16 +69,26 @@ async function settle(
       const one = outcome[index];
       return one === undefined || one.state === 'busy' || one.state === 'stale' ? [] : [{ act, event: record(one) }];
     });
-    await insertAt(tx, place, records);
+    // Not awaited here, so that COMMIT travels right behind it. If it fails, PostgreSQL makes that a ROLLBACK.
+    written = insertAt(tx, place, records);
+    written.catch(() => {});
     return { outcome };
   });
+  await written;
   return outcome;
 }
+
+const inTurn = (all: readonly (() => void)[]) => (): void => {
+  for (const one of all) one();
+};
 
 /** `node`: whose acts all candidates are. `observe` is told the size of each batch that was settled. */
 export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: number) => void): CommitQueue {
   const queued: Entry[] = [];
-  let flying = false;
+  let batches = 0;
+  /** A transaction is open, or being opened, and has not taken its batch. */
+  let isOpening = false;
+  let landed = Promise.resolve();
   let lanes = 0;
   let waiting: Entry[] = [];
   let open = 0;
@@ -88,47 +100,76 @@ export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: numb
     if (open === 0) for (const wake of idle.splice(0)) wake();
   };
 
-  /** Runs one batch to its end; what is busy goes to a lane, a failure is retried singly. */
-  async function run(batch: Entry[], wait: boolean): Promise<void> {
+  /** Settles one batch; what is busy goes to a lane, a failure is retried singly. Returns what delivers the answers. */
+  async function run(take: () => Promise<Entry[]>, wait: boolean): Promise<() => void> {
+    let batch: Entry[] = [];
     try {
-      const candidates = batch.map((entry) => entry.candidate);
-      const links = batch.flatMap(({ link }) => link ?? []);
-      const settled = await inSpan('issue', { root: true, attributes: { 'writ.batch': batch.length }, links }, () =>
-        settle(db, node, candidates, wait),
+      const settled = await inSpan('issue', { root: true }, (note, link) =>
+        settle(
+          db,
+          node,
+          async () => {
+            batch = await take();
+            note({ 'writ.batch': batch.length });
+            link(batch.flatMap((entry) => entry.link ?? []));
+            return batch.map((entry) => entry.candidate);
+          },
+          wait,
+        ),
       );
       observe?.(settled.filter((one) => one !== undefined && one.state !== 'busy' && one.state !== 'stale').length);
-      for (const [index, entry] of batch.entries()) {
+      const answered = batch.flatMap((entry, index) => {
         const one = settled[index];
-        if (one === undefined) (wait ? waiting : queued).push(entry);
-        else if (one.state === 'busy') waiting.push(entry);
-        else finish(() => entry.resolve(one));
-      }
+        if (one !== undefined && one.state !== 'busy') return [() => finish(() => entry.resolve(one))];
+        (one === undefined && !wait ? queued : waiting).push(entry);
+        return [];
+      });
+      return inTurn(answered);
     } catch (error) {
-      if (batch.length === 1 || isOutage(error)) {
-        for (const entry of batch) finish(() => entry.reject(error));
-      } else {
-        for (const entry of batch) await run([entry], wait);
-      }
+      // There was not even a BEGIN: whoever would have been in the batch is told.
+      if (batch.length === 0) batch = await take();
+      const all = batch.map((entry) => () => finish(() => entry.reject(error)));
+      if (batch.length <= 1 || isOutage(error)) return inTurn(all);
+      const singly: (() => void)[] = [];
+      for (const entry of batch) singly.push(await run(async () => [entry], wait));
+      return inTurn(singly);
     }
   }
 
+  /**
+   * One batch at a time. The transaction of the next is opened while this one is settled, and takes who has come by then:
+   * BEGIN costs nobody's time. The answers of one are signed while the next is on its way.
+   */
+  function fly(): void {
+    const before = landed;
+    const landing = Promise.withResolvers<void>();
+    landed = landing.promise;
+    batches += 1;
+    isOpening = true;
+    const take = async (): Promise<Entry[]> => {
+      await before;
+      isOpening = false;
+      return queued.splice(0, maxBatch);
+    };
+    void run(take, false).then((deliver) => {
+      batches -= 1;
+      landing.resolve();
+      pump();
+      setImmediate(deliver);
+    });
+  }
+
   function pump(): void {
-    if (!flying && queued.length > 0) {
-      flying = true;
-      const batch = queued.splice(0, maxBatch);
-      void run(batch, false).finally(() => {
-        flying = false;
-        pump();
-      });
-    }
+    if (queued.length > 0 && !isOpening && batches < 2) fly();
     while (lanes < maxLanes && waiting.length > 0) {
       const owner = waiting[0]?.candidate.question.ownerId;
       const batch = waiting.filter((entry) => entry.candidate.question.ownerId === owner).slice(0, maxBatch);
       waiting = waiting.filter((entry) => !batch.includes(entry));
       lanes += 1;
-      void run(batch, true).finally(() => {
+      void run(async () => batch, true).then((deliver) => {
         lanes -= 1;
         pump();
+        deliver();
       });
     }
   }

@@ -47,9 +47,9 @@ export interface Dead {
 /** `busy`: the owner's lock is held by a change of state. `stale`: decide again, the world has moved. */
 export type Liveness = Live | Dead | { readonly state: 'busy' } | { readonly state: 'stale' };
 
-/** A client assertion to be used up: SHA-256 of `iss` and `jti`, kept until it has expired. */
+/** A client assertion to be used up: SHA-256 of `iss` and `jti` in hexadecimal, kept until it has expired. */
 export interface Assertion {
-  id: Buffer;
+  id: string;
   expiresAt: Date;
 }
 
@@ -94,32 +94,43 @@ function readBatch(tx: TransactionSql, questions: readonly Question[], wait: boo
       ${questions.map((question) => question.agentId)}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
       ${questions.map((question) => question.agentVersion)}::bigint[],
       ${questions.map((question) => question.catalogueVersion)}::bigint[],
-      ${taking?.node.id ?? null}::uuid, ${assertions.map((one) => one?.id.toString('hex') ?? null)}::text[],
+      ${taking?.node.id ?? null}::uuid, ${assertions.map((one) => one?.id ?? null)}::text[],
       ${assertions.map((one) => one?.expiresAt.toISOString() ?? null)}::timestamptz[])`;
 }
 
-/** Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry. */
-async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
-  const ids = [...new Set(questions.flatMap((question) => Object.keys(question.carried)))];
-  if (ids.length === 0) return { epochs: new Map<string, number>(), dead: new Set<string>() };
-  const [epochs, dead] = await Promise.all([
-    tx<
-      { id: string; epoch: number }[]
-    >`select id, epoch::float8 as epoch from subjects where id = any (${ids}::text[])`,
-    tx<{ id: string }[]>`
-      select a.id from agents a where a.id = any (${ids}::uuid[]) and why_dead(a.id) is not null
-      union all select p.id from people p where p.id = any (${ids}::uuid[]) and not (p.active and p.deleted_at is null)`,
-  ]);
-  return { epochs: new Map(epochs.map((row) => [row.id, row.epoch])), dead: new Set(dead.map((row) => row.id)) };
+interface Carried {
+  id: string;
+  epoch: number;
+  dead: boolean;
+}
+
+/**
+ * Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry.
+ * The asking agent and its owner are left out: the batch has read them.
+ */
+async function readCarried(tx: TransactionSql, questions: readonly Question[]): Promise<Map<string, Carried>> {
+  const others = ({ agentId, ownerId, carried }: Question) =>
+    Object.keys(carried).filter((id) => id !== agentId && id !== ownerId);
+  const ids = [...new Set(questions.flatMap(others))];
+  if (ids.length === 0) return new Map();
+  const rows = await tx<Carried[]>`
+    select d.id, coalesce(s.epoch, 0)::float8 as epoch,
+      l.dead is not null or coalesce(not p.active or p.deleted_at is not null, false) as dead
+    from unnest(${ids}::text[]) as d (id)
+    left join subjects s on s.id = d.id
+    left join liveness(${ids}::uuid[]) l on l.agent = d.id::uuid
+    left join people p on p.id = d.id::uuid`;
+  return new Map(rows.map((row) => [row.id, row]));
 }
 
 /** What a row says of its question. */
-function toLiveness(question: Question, row: Row, carried: Awaited<ReturnType<typeof readCarried>>): Liveness {
+function toLiveness(question: Question, row: Row, carried: ReadonlyMap<string, Carried>): Liveness {
   if (row.busy) return { state: 'busy' };
   if (row.stale) return { state: 'stale' };
   if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };
   for (const [id, epoch] of Object.entries(question.carried)) {
-    if ((carried.epochs.get(id) ?? 0) > epoch || carried.dead.has(id)) {
+    const current = row.epochs?.[id] ?? carried.get(id)?.epoch ?? 0;
+    if (current > epoch || carried.get(id)?.dead === true) {
       return { state: 'dead', reason: 'subject_token_invalid', at: row.at };
     }
   }

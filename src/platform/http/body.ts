@@ -103,7 +103,11 @@ export function parseForm(bytes: Uint8Array, maxBytes: number = bodyBytes): [str
   });
 }
 
+/** What has no escapes in it stands for itself. */
+const plainField = /^[\w.~*-]*$/;
+
 function decodeField(encoded: string): string {
+  if (plainField.test(encoded)) return encoded;
   let text: string;
   try {
     text = decodeURIComponent(encoded.replaceAll('+', ' '));

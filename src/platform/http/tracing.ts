@@ -79,12 +79,18 @@ export async function traceRequest(
   });
 }
 
-/** Runs `work` in a span below the one that is active, unless `root` says otherwise; `note` adds attributes that are known only then. */
+/** Runs `work` in a span below the one that is active, unless `root` says otherwise; it adds what is known only then. */
 export const inSpan = <T>(
   name: string,
-  options: Pick<SpanOptions, 'root' | 'attributes' | 'links'>,
-  work: (note: (attributes: Attributes) => void) => Promise<T>,
-): Promise<T> => run(name, options, undefined, (span) => work((attributes) => span.setAttributes(attributes)));
+  options: Pick<SpanOptions, 'root'>,
+  work: (note: (attributes: Attributes) => void, link: (links: Link[]) => void) => Promise<T>,
+): Promise<T> =>
+  run(name, options, undefined, (span) =>
+    work(
+      (attributes) => span.setAttributes(attributes),
+      (links) => span.addLinks(links),
+    ),
+  );
 
 /** The span that is active here, for work that is done for several at once. */
 export function linkHere(): Link | undefined {
