@@ -96,11 +96,8 @@ export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: numb
 
   return {
     commit: (candidate) =>
-      new Promise<Settled>((resolve, reject) => {
-        if (open >= maxQueued) {
-          reject(new WritError('unavailable', 'too many requests are being answered'));
-          return;
-        }
+      new Promise<Settled>((resolve, reject): void => {
+        if (open >= maxQueued) return reject(new WritError('unavailable', 'too many requests are being answered'));
         open += 1;
         queued.push({ candidate, link: linkHere(), resolve, reject });
         pump();
