@@ -35,6 +35,10 @@ export interface Starting {
 
 const startMs = 60_000;
 
+/** `BENCH_PROFILE=<folder>`: every measured process leaves a CPU profile there, for Chrome's developer tools. */
+const profileFolder = process.env.BENCH_PROFILE;
+const profiling = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
+
 export async function startServer(cores: Cores, folder: string, starting: Starting): Promise<Server> {
   const { name, module, env, probePath, quietMs } = starting;
   const port = await findFreePort();
@@ -42,7 +46,14 @@ export async function startServer(cores: Cores, folder: string, starting: Starti
   const logFile = join(folder, `${name.replaceAll(/\W+/g, '-')}-${port}.log`);
   const log = openSync(logFile, 'w', 0o600);
   const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-  const [command = '', ...args] = [...cores.pinned, process.execPath, '--import', pathOf('./probe.ts'), pathOf(module)];
+  const [command = '', ...args] = [
+    ...cores.pinned,
+    process.execPath,
+    ...profiling,
+    '--import',
+    pathOf('./probe.ts'),
+    pathOf(module),
+  ];
   const child = spawn(command, args, {
     stdio: ['ignore', log, log, 'ipc'],
     env: { PATH: process.env.PATH, NODE_ENV: 'production', ...env(url, port) },
@@ -109,11 +120,11 @@ async function settle(usage: () => Promise<Usage>, quietMs: number): Promise<voi
 
 const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;
 
-/** Without ceremony: nothing that it keeps is wanted any more. */
+/** Without ceremony: nothing that it keeps is wanted any more, but for a profile, which is written at a proper end. */
 async function stop(child: ChildProcess): Promise<void> {
   if (hasEnded(child)) return;
   const ended = once(child, 'exit');
-  child.kill('SIGKILL');
+  child.kill(profileFolder === undefined ? 'SIGKILL' : 'SIGTERM');
   await ended;
 }
 

@@ -6,7 +6,6 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Config } from './config.ts';
 import { expireAgents } from './domain/agents/lifecycle.ts';
@@ -14,6 +13,7 @@ import { type Act, type AuditNode, enlist } from './domain/audit/append.ts';
 import { latestCheckpoint, sealBatchSize, sealEntries } from './domain/audit/seal-chain.ts';
 import { authenticateApi } from './domain/intents/apis.ts';
 import { createCatalogueCache } from './domain/intents/catalogue.ts';
+import { createDecider } from './domain/intents/decider.ts';
 import { sweepExpired } from './domain/revocation/sweep.ts';
 import { sweep } from './domain/signals/feed.ts';
 import { type CommitQueue, createCommitQueue } from './domain/tokens/commit.ts';
@@ -21,7 +21,7 @@ import { rewrapKeys } from './domain/tokens/key-lifecycle.ts';
 import { createAdmin } from './edges/admin/admin.ts';
 import { ensureAdminToken } from './edges/admin/authenticate.ts';
 import { createDocs } from './edges/admin/docs.ts';
-import { createOAuth } from './edges/oauth/oauth.ts';
+import { createOAuth, endpointPaths } from './edges/oauth/oauth.ts';
 import { createScim } from './edges/scim/scim.ts';
 import { createFeed, type Feed } from './edges/ssf/feed.ts';
 import { type Bus, createBus } from './platform/bus/bus.ts';
@@ -31,11 +31,12 @@ import { refuseUnsafe } from './platform/db/durability.ts';
 import { startEmbedded } from './platform/db/embedded.ts';
 import { migrate } from './platform/db/migrate.ts';
 import { createLogger, type Logger } from './platform/http/log.ts';
+import type { ObservedEnv } from './platform/http/observe.ts';
 import { createOperations, type Operations } from './platform/http/operations.ts';
 import { createLimits } from './platform/http/rate-limit.ts';
 import { recur } from './platform/http/recurring.ts';
 import { remoteAddressOf } from './platform/http/remote-address.ts';
-import { type Closing, createClosing, drain, listen, mountAt } from './platform/http/serving.ts';
+import { type Closing, createClosing, type Direct, drain, listen } from './platform/http/serving.ts';
 import { joinMetrics } from './platform/http/workers.ts';
 import { createKeyring, type Keyring } from './platform/keys/keyring.ts';
 import { resolveSealedKey } from './platform/keys/sealed-key.ts';
@@ -62,8 +63,6 @@ export interface Writ extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string; traceId?: string } };
-
 /** Starts Writ. @throws when the configuration, the database or the keys are not what they have to be; nothing is left running. */
 export async function start(config: Config, surroundings: Surroundings): Promise<Writ> {
   const closing = createClosing();
@@ -78,7 +77,8 @@ export async function start(config: Config, surroundings: Surroundings): Promise
     closing.add(() => ground.queue.drain());
     // Again before it drains: open streams would hold it up. Here it is for when there is nothing to drain.
     closing.add(() => edges.feed.close());
-    const server = await listen(mountAt(app, config.issuer), config);
+    const direct = toDirect(edges);
+    const server = await listen(app, direct, config);
     closing.add(() => drain(server));
     closing.add(() => edges.feed.close());
     closing.add(async () => {
@@ -173,7 +173,7 @@ async function layGround(
   closing.add(async () => keyring.close());
   const common = { issuer: config.issuer, now, log, adminTokenFile };
   const metrics = createMetrics(readVersion());
-  const queue = createCommitQueue(db, (size) => metrics.commitBatch.observe(size));
+  const queue = createCommitQueue(db, node, (size) => metrics.commitBatch.observe(size));
   metrics.watch('writ_commit_queue_depth', queue.depth);
   metrics.watch('writ_db_transactions_open', openTransactions);
   metrics.watch('writ_db_pool_size', () => config.poolSize);
@@ -210,14 +210,16 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
   return {
     oauth: createOAuth({
       db,
-      issuer: { issuer, queue, catalogue: createCatalogueCache(db), keyring, now, newId: randomUUID },
-      actOf: (c, by): Act => ({
-        node,
-        by,
-        requestId: c.get('requestId'),
-        from: remoteAddressOf(c),
-        traceId: c.get('traceId'),
-      }),
+      issuer: {
+        issuer,
+        queue,
+        catalogue: createCatalogueCache(db),
+        decide: createDecider(),
+        keyring,
+        now,
+        newId: randomUUID,
+      },
+      actOf: ({ requestId, from, traceId }, by): Act => ({ node, by, requestId, from, traceId }),
       observe: (outcome, reason) => {
         if (outcome === 'refused') metrics.refusals.inc({ reason: refusalLabel(reason) });
         else metrics.tokensIssued.inc({ grant: outcome === 'issued' ? 'client_credentials' : 'token_exchange' });
@@ -251,12 +253,18 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
   };
 }
 
+/** What does not go by the router: there, its way through it would be half of its time. */
+const toDirect = ({ oauth, operations }: Edges): Direct => ({
+  paths: endpointPaths,
+  answer: (call) => operations.observer.direct(call, oauth.answer),
+});
+
 /** Every mount there is. */
-function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }: Edges): Hono<Env> {
-  const app = new Hono<Env>();
-  app.use(operations.observe);
+function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }: Edges): Hono<ObservedEnv> {
+  const app = new Hono<ObservedEnv>();
+  app.use(operations.observer.middleware);
   app.route('/', operations.routes);
-  app.route('/', oauth);
+  app.route('/', oauth.app);
   app.route('/scim/v2', scim);
   app.route('/api/v1', admin);
   app.route('/api/docs', createDocs(admin, issuer));
@@ -275,7 +283,7 @@ function recurAll(ground: Ground, { feed, operations }: Edges, closing: Closing)
   metrics.watch('writ_feed_seq', feed.position);
   metrics.watch('writ_feed_lag_seconds', feed.lagSeconds);
   metrics.watch('writ_feed_acknowledgement_lag_seconds', () => acknowledgementLag);
-  const sealed = recur('seal', 500, log, async () => (await sealEntries(db, keyring, issuer)) === sealBatchSize);
+  const sealed = recur('seal', 500, log, async () => (await sealEntries(db, keyring, issuer)) >= sealBatchSize);
   const others = [
     recur('end abandoned', 1_000, log, async () => {
       const ended = await endAbandoned(sql);

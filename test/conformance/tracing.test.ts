@@ -48,7 +48,7 @@ function startSpan(name: string, options: SpanOptions = {}, given?: Context): Sp
     name,
     context: own,
     parent,
-    links: options.links ?? [],
+    links: [...(options.links ?? [])],
     attributes: { ...options.attributes },
     failed: false,
     ended: false,
@@ -71,8 +71,11 @@ function startSpan(name: string, options: SpanOptions = {}, given?: Context): Sp
       return span;
     },
     addEvent: () => span,
-    addLink: () => span,
-    addLinks: () => span,
+    addLink: (link) => span.addLinks([link]),
+    addLinks: (links) => {
+      record.links.push(...links);
+      return span;
+    },
     recordException: () => {},
     end: () => {
       record.ended = true;

@@ -21,7 +21,7 @@ afterAll(() => log[Symbol.asyncDispose]());
 
 /** Ten sealed entries, with checkpoints of 4, 8 and 10, and three that are not sealed (11, 12, 13 to be). */
 beforeEach(async () => {
-  await log.sql`truncate audit_entries, audit_nodes, checkpoints`;
+  await log.sql`truncate audit_entries, audit_nodes, audit_chain, audit_sealed, checkpoints`;
   act = await log.makeAct();
   for (const count of [4, 4, 2]) {
     await log.record(act, count);
@@ -40,36 +40,36 @@ const firstBad = async (number: number, why: RegExp, checkpoint?: { number: numb
 
 /** Works the chain out anew from the rows as they stand, as an attacker without the signing key can. */
 async function rechain() {
-  const rows = await log.sql<{ node: string; counter: string; body: string; mac: Buffer }[]>`
-    select node, counter, body, mac from audit_entries where number is not null order by number`;
+  const rows = await log.sql<{ number: string; body: string; mac: Buffer }[]>`
+    select number, body, mac from audit_chain join audit_entries using (node, counter) order by number`;
   let head: Head = genesis;
   for (const row of rows) {
     head = chain(head, row);
-    await log.sql`update audit_entries set hash = ${head.hash} where node = ${row.node} and counter = ${row.counter}`;
+    await log.sql`update audit_chain set hash = ${head.hash} where number = ${row.number}`;
   }
   return head;
 }
 
 describe('edits of a sealed entry', () => {
   it('body', async () => {
-    await log.sql`update audit_entries set body = replace(body, '"done"', '"refused"') where number = 6`;
+    await log.sql`update audit_entries set body = replace(body, '"done"', '"refused"') where counter = 6`;
     await firstBad(6, /MAC does not fit/);
     await rechain();
     await firstBad(6, /MAC does not fit/);
   });
 
   it('MAC', async () => {
-    await log.sql`update audit_entries set mac = set_byte(mac, 3, get_byte(mac, 3) # 1) where number = 7`;
+    await log.sql`update audit_entries set mac = set_byte(mac, 3, get_byte(mac, 3) # 1) where counter = 7`;
     await firstBad(7, /MAC does not fit/);
   });
 
   it('a MAC of another length', async () => {
-    await log.sql`update audit_entries set mac = '' where number = 7`;
+    await log.sql`update audit_entries set mac = '' where counter = 7`;
     await firstBad(7, /MAC does not fit/);
   });
 
   it('hash', async () => {
-    await log.sql`update audit_entries set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where number = 3`;
+    await log.sql`update audit_chain set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where number = 3`;
     await firstBad(3, /does not continue the chain/);
   });
 
@@ -84,29 +84,33 @@ describe('edits of a sealed entry', () => {
     ['expires_at', 'now()'],
     ['depends_on', "array['x']"],
     ['depends_on', "'{}'::text[]"],
-    ['counter', 'counter + 100'],
-    ['node', 'gen_random_uuid()'],
   ])('column %s = %s', async (column, value) => {
-    await log.sql.unsafe(`update audit_entries set ${column} = ${value} where number = 9`);
+    await log.sql.unsafe(`update audit_entries set ${column} = ${value} where counter = 9`);
     await firstBad(9, new RegExp(`column ${column} was edited`));
   });
 
+  it.each(['counter = counter + 100', 'node = gen_random_uuid()'])('its place: %s', async (edit) => {
+    await log.sql.unsafe(`update audit_entries set ${edit} where counter = 9`);
+    await firstBad(9, /it is missing: entry 9 of node/);
+  });
+
   it('a body of another entry with its MAC', async () => {
-    await log.sql`update audit_entries a set body = b.body, mac = b.mac from audit_entries b where a.number = 5 and b.number = 6`;
+    await log.sql`update audit_entries a set body = b.body, mac = b.mac from audit_entries b where a.counter = 5 and b.counter = 6`;
     await firstBad(5, /column counter was edited/);
   });
 });
 
 describe('sealed entries deleted', () => {
   it.each([1, 5, 9])('number %i', async (number) => {
-    await log.sql`delete from audit_entries where number = ${number}`;
+    await log.sql`delete from audit_entries where counter = ${number}`;
     await firstBad(number, /missing/);
   });
 
   it('and the rest moved up', async () => {
-    await log.sql`delete from audit_entries where number = 5`;
-    await log.sql`update audit_entries set number = -number where number > 5`;
-    await log.sql`update audit_entries set number = -number - 1 where number < 0`;
+    await log.sql`delete from audit_entries where counter = 5`;
+    await log.sql`delete from audit_chain where number = 5`;
+    await log.sql`update audit_chain set number = -number where number > 5`;
+    await log.sql`update audit_chain set number = -number - 1 where number < 0`;
     await firstBad(5, /does not continue/);
     await rechain();
     await firstBad(5, /entry 5 of node .* is missing/);
@@ -119,36 +123,45 @@ describe('sealed entries deleted', () => {
     expect(await log.verify()).toMatchObject({ ok: true, entries: 2_213 });
     await log.sql`delete from audit_entries where counter = 2100`;
     await firstBad(2_100, /entry 2100 of node .* is missing/);
-    await log.sql`delete from audit_entries where number = 1001`;
+    await log.sql`delete from audit_entries where counter = 1001`;
     await firstBad(1_001, /missing/);
-    await log.sql`update audit_entries set jti = 'x' where number = 1000`;
+    await log.sql`update audit_entries set jti = 'x' where counter = 1000`;
     await firstBad(1_000, /column jti/);
   });
 
   it('all of them, and everything about them but the counters', async () => {
-    await log.sql`truncate audit_entries, checkpoints`;
+    await log.sql`truncate audit_entries, audit_chain, checkpoints`;
     await firstBad(1, /entries 1 to 13 of node .* are missing/);
   });
 
+  it('at the end, and their places left', async () => {
+    await log.sql`delete from audit_entries where counter > 8`;
+    await firstBad(9, /it is missing: entry 9 of node .* has this place/);
+  });
+
   it('at the end', async () => {
-    await log.sql`delete from audit_entries where number > 8 or number is null`;
+    await log.sql`delete from audit_entries where counter > 8`;
+    await log.sql`delete from audit_chain where number > 8`;
     await firstBad(9, /cut off the end: there is a checkpoint of entry 10/);
   });
 
   it('at the end, with the checkpoint', async () => {
-    await log.sql`delete from audit_entries where number > 8 or number is null`;
+    await log.sql`delete from audit_entries where counter > 8`;
+    await log.sql`delete from audit_chain where number > 8`;
     await log.sql`delete from checkpoints where number > 8`;
     await firstBad(9, /cut off the end: entries 9 to 13 of node .* are missing/);
   });
 
   it('at the end, behind the last checkpoint that is left', async () => {
-    await log.sql`delete from audit_entries where number > 9 or number is null`;
+    await log.sql`delete from audit_entries where counter > 9`;
+    await log.sql`delete from audit_chain where number > 9`;
     await log.sql`delete from checkpoints where number > 8`;
     await firstBad(9, /no checkpoint vouches for entries 9 to 9/);
   });
 
   it('at the end, and the log goes on', async () => {
-    await log.sql`delete from audit_entries where number > 8`;
+    await log.sql`delete from audit_entries where counter in (9, 10)`;
+    await log.sql`delete from audit_chain where number > 8`;
     await log.record(act, 1);
     await expect(log.seal()).rejects.toThrow(/not sealing/);
     await firstBad(9, /cut off the end: there is a checkpoint/);
@@ -161,9 +174,11 @@ describe('sealed entries deleted', () => {
     const kept = await latestCheckpoint(log.db);
     const outside = { number: kept?.number ?? 0, hash: kept?.hash ?? '' };
     expect(await log.verify(outside)).toMatchObject({ ok: true });
-    await log.sql`delete from audit_entries where number > 8 or number is null`;
+    await log.sql`delete from audit_entries where counter > 8`;
+    await log.sql`delete from audit_chain where number > 8`;
     await log.sql`delete from checkpoints where number > 8`;
     await log.sql`update audit_nodes set counter = 8`;
+    await log.sql`update audit_sealed set counter = 8`;
     expect(await log.verify()).toMatchObject({ ok: true, entries: 8 });
     await firstBad(9, /cut off the end: the checkpoint kept outside is of entry 10/, outside);
     // The node goes on and fills the numbers again.
@@ -176,20 +191,20 @@ describe('sealed entries deleted', () => {
 
 describe('order', () => {
   it('two entries change places', async () => {
-    await log.sql`update audit_entries set number = case number when 5 then -6 else -5 end where number in (5, 6)`;
-    await log.sql`update audit_entries set number = -number where number < 0`;
+    await log.sql`update audit_chain set number = case number when 5 then -6 else -5 end where number in (5, 6)`;
+    await log.sql`update audit_chain set number = -number where number < 0`;
     await firstBad(5, /does not continue the chain/);
     await rechain();
     await firstBad(5, /entries 5 to 8 are not those that the signed checkpoint describes/);
   });
 
   it('an entry is put in', async () => {
-    await log.sql`update audit_entries set number = -number where number > 6`;
-    await log.sql`update audit_entries set number = -number + 1 where number < 0`;
+    await log.sql`update audit_chain set number = -number where number > 6`;
+    await log.sql`update audit_chain set number = -number + 1 where number < 0`;
     await log.sql`
-      insert into audit_entries (node, counter, at, kind, body, mac, number, hash)
-      select node, 14, at, kind, replace(body, '"counter":6', '"counter":14'), mac, 7, hash
-      from audit_entries where number = 6`;
+      insert into audit_entries (node, counter, at, kind, body, mac)
+      select node, 14, at, kind, replace(body, '"counter":6', '"counter":14'), mac from audit_entries where counter = 6`;
+    await log.sql`insert into audit_chain select 7, node, 14, hash from audit_chain where number = 6`;
     await rechain();
     await firstBad(7, /MAC does not fit/);
   });
@@ -197,12 +212,12 @@ describe('order', () => {
   it('an entry is there twice', async () => {
     await log.sql`
       insert into audit_entries select node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at,
-        depends_on, null, null from audit_entries where number = 2`;
-    await firstBad(11, /entry 2 of node .* is in the log twice/);
+        depends_on from audit_entries where counter = 2`;
+    await firstBad(2, /entry 2 of node .* is in the log twice/);
   });
 
   it('an entry that was sealed is made one that was not', async () => {
-    await log.sql`update audit_entries set number = null, hash = null where number = 10`;
+    await log.sql`delete from audit_chain where number = 10`;
     await firstBad(10, /there is a checkpoint of entry 10/);
   });
 });
@@ -214,8 +229,8 @@ describe('checkpoints', () => {
   });
 
   it('a chain worked out anew, with a checkpoint by a key that the attacker put in', async () => {
-    await log.sql`update audit_entries set number = case number when 9 then -10 else -9 end where number in (9, 10)`;
-    await log.sql`update audit_entries set number = -number where number < 0`;
+    await log.sql`update audit_chain set number = case number when 9 then -10 else -9 end where number in (9, 10)`;
+    await log.sql`update audit_chain set number = -number where number < 0`;
     const head = await rechain();
     const pair = await makeKeyPair('ES256');
     await log.sql`
@@ -254,7 +269,8 @@ describe('checkpoints', () => {
     expect(await log.verify()).toMatchObject({ ok: true, entries: 14, checkpoint: { number: 13 } });
     expect(await log.seal()).toBe(1);
     expect(await log.verify()).toMatchObject({ ok: true, checkpoint: { number: 14 } });
-    await log.sql`delete from audit_entries where number > 13`;
+    await log.sql`delete from audit_entries where counter > 13`;
+    await log.sql`delete from audit_chain where number > 13`;
     await log.sql`delete from checkpoints where number > 13`;
     await log.sql`update audit_nodes set counter = 13`;
     await firstBad(13, /only the revoked key/);
@@ -265,6 +281,20 @@ describe('entries that are not sealed', () => {
   it('edited', async () => {
     await log.sql`update audit_entries set body = replace(body, 'done', 'refused') where counter = 12`;
     await firstBad(12, /not sealed yet, this is the number it would get: .*MAC/);
+  });
+
+  it('passed over: the sealer was made to think that it has come further', async () => {
+    await log.sql`update audit_sealed set counter = 13`;
+    await firstBad(11, /would never be sealed/);
+    await log.seal();
+    await firstBad(11, /would never be sealed/);
+  });
+
+  it('the sealer made to think that it has not come so far: it gives nothing a second place', async () => {
+    await log.sql`update audit_sealed set counter = 3`;
+    expect(await log.verify()).toMatchObject({ ok: true });
+    expect(await log.seal()).toBe(3);
+    expect(await log.verify()).toMatchObject({ ok: true, entries: 13, checkpoint: { number: 13 } });
   });
 
   it('column edited', async () => {

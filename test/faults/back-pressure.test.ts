@@ -22,7 +22,7 @@ test('the queue of issuance refuses what is too much at once, and everything tha
     const directory = await world.directory();
     const ownerId = await directory.user();
     const agentId = await world.agentOf(ownerId);
-    const queue = createCommitQueue(world.db);
+    const queue = createCommitQueue(world.db, world.act.node);
     const ask = (): Candidate => ({
       question: { agentId, ownerId, agentVersion: null, catalogueVersion: null, carried: {} },
       assertion: undefined,

@@ -28,47 +28,47 @@ describe('the database', () => {
 
   /** As an attacker without the signing key can. */
   async function rechainRows() {
-    const rows = await log.sql<{ node: string; counter: string; body: string; mac: Buffer }[]>`
-      select node, counter, body, mac from audit_entries where number is not null order by number`;
+    const rows = await log.sql<{ number: string; body: string; mac: Buffer }[]>`
+      select number, body, mac from audit_chain join audit_entries using (node, counter) order by number`;
     let head: Head = genesis;
     for (const row of rows) {
       head = chain(head, row);
-      await log.sql`
-        update audit_entries set hash = ${head.hash}, number = ${-head.number} where node = ${row.node} and counter = ${row.counter}`;
+      await log.sql`update audit_chain set hash = ${head.hash}, number = ${-head.number} where number = ${row.number}`;
     }
-    await log.sql`update audit_entries set number = -number where number < 0`;
+    await log.sql`update audit_chain set number = -number where number < 0`;
   }
 
   const statements: [string, string[], number, RegExp, boolean?][] = [
     [
       'edit a body',
-      ["update audit_entries set body = replace(body, 'done', 'none') where number = 6"],
+      ["update audit_entries set body = replace(body, 'done', 'none') where counter = 6"],
       6,
       /does not continue/,
     ],
     [
       'edit a body and rechain',
-      ["update audit_entries set body = replace(body, 'done', 'none') where number = 6"],
+      ["update audit_entries set body = replace(body, 'done', 'none') where counter = 6"],
       5,
       /entries 5 to 8 are not those/,
       true,
     ],
     [
       'edit a MAC',
-      ['update audit_entries set mac = set_byte(mac, 3, get_byte(mac, 3) # 1) where number = 7'],
+      ['update audit_entries set mac = set_byte(mac, 3, get_byte(mac, 3) # 1) where counter = 7'],
       7,
       /does not continue/,
     ],
     [
       'edit a hash',
-      ['update audit_entries set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where number = 3'],
+      ['update audit_chain set hash = set_byte(hash, 0, get_byte(hash, 0) # 1) where number = 3'],
       3,
       /does not continue/,
     ],
-    ['delete an entry', ['delete from audit_entries where number = 5'], 5, /missing/],
+    ['delete an entry', ['delete from audit_entries where counter = 5'], 5, /missing/],
+    ['delete a place', ['delete from audit_chain where number = 5'], 5, /missing/],
     [
       'delete an entry and rechain',
-      ['delete from audit_entries where number = 5'],
+      ['delete from audit_entries where counter = 5', 'delete from audit_chain where number = 5'],
       5,
       /entries 5 to 8 are not those/,
       true,
@@ -76,8 +76,8 @@ describe('the database', () => {
     [
       'reorder',
       [
-        'update audit_entries set number = case number when 5 then -6 else -5 end where number in (5, 6)',
-        'update audit_entries set number = -number where number < 0',
+        'update audit_chain set number = case number when 5 then -6 else -5 end where number in (5, 6)',
+        'update audit_chain set number = -number where number < 0',
       ],
       5,
       /does not continue/,
@@ -85,8 +85,8 @@ describe('the database', () => {
     [
       'reorder and rechain',
       [
-        'update audit_entries set number = case number when 5 then -6 else -5 end where number in (5, 6)',
-        'update audit_entries set number = -number where number < 0',
+        'update audit_chain set number = case number when 5 then -6 else -5 end where number in (5, 6)',
+        'update audit_chain set number = -number where number < 0',
       ],
       5,
       /entries 5 to 8/,
@@ -95,23 +95,30 @@ describe('the database', () => {
     [
       'insert and rechain',
       [
-        'update audit_entries set number = -number where number > 6',
-        'update audit_entries set number = -number + 1 where number < 0',
-        `insert into audit_entries (node, counter, at, kind, body, mac, number, hash)
-         select node, 14, at, kind, replace(body, '"counter":6', '"counter":14'), mac, 7, hash from audit_entries where number = 6`,
+        'update audit_chain set number = -number where number > 6',
+        'update audit_chain set number = -number + 1 where number < 0',
+        `insert into audit_entries (node, counter, at, kind, body, mac)
+         select node, 14, at, kind, replace(body, '"counter":6', '"counter":14'), mac from audit_entries where counter = 6`,
+        'insert into audit_chain select 7, node, 14, hash from audit_chain where number = 6',
       ],
       5,
       /not those|is that of/,
       true,
     ],
-    ['cut the tail', ['delete from audit_entries where number > 8'], 9, /there is a checkpoint of entry 10/],
+    ['cut the tail', ['delete from audit_entries where counter > 8'], 9, /there is a checkpoint of entry 10/],
+    [
+      'cut the tail and its places',
+      ['delete from audit_chain where number > 8'],
+      9,
+      /there is a checkpoint of entry 10/,
+    ],
     [
       'cut the tail with its checkpoint',
-      ['delete from audit_entries where number > 9', 'delete from checkpoints where number > 8'],
+      ['delete from audit_chain where number > 9', 'delete from checkpoints where number > 8'],
       9,
       /no checkpoint by a known key/,
     ],
-    ['cut everything', ['delete from audit_entries'], 1, /checkpoint/],
+    ['cut everything', ['delete from audit_entries', 'delete from audit_chain'], 1, /checkpoint/],
     [
       'swap checkpoints',
       [

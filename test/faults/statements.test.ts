@@ -142,7 +142,7 @@ function tokenJourney(kind: string, ask: (agent: KeyedAgent, subjectToken: strin
   return journey;
 }
 
-describeJourney('get a token', 5, () =>
+describeJourney('get a token', 4, () =>
   tokenJourney('token.issued', (agent) => askToken(writ, agent, { scope: readIntent })),
 );
 

@@ -25,7 +25,7 @@ export async function openTamperedLog(): Promise<AuditLog> {
 
 /** Ten sealed entries, with checkpoints of 4, 8 and 10, and one that is not sealed and so not exported. */
 export async function fillLog(log: AuditLog): Promise<Act> {
-  await log.sql`truncate audit_entries, audit_nodes, checkpoints`;
+  await log.sql`truncate audit_entries, audit_nodes, audit_chain, audit_sealed, checkpoints`;
   const act = await log.makeAct();
   for (const count of [4, 4, 2]) {
     await log.record(act, count);

@@ -40,7 +40,7 @@ const ownWork = [
   /from "signing_keys" order by/,
   /from feed f left join lateral/,
   /from "checkpoints"/,
-  /as unsealed from audit_entries/,
+  /as unsealed,/,
   /from agents a where a\.expires_at <= clock_timestamp\(\)/,
   /for update skip locked/,
   /with boundary as/,
@@ -48,7 +48,7 @@ const ownWork = [
   /update "offboardings" set "answered_at"/,
 ];
 /** In transactions of the sealer. */
-const sealing = /writ:audit-sealer|"number" is (not )?null|signing_keys where kid|set number = p\.number/;
+const sealing = /writ:audit-sealer|audit_chain|join audit_sealed|signing_keys where kid/;
 
 interface Arming {
   n: number;

@@ -2,17 +2,16 @@
  * The audit log: what happened, to whom, on whose behalf, by which request. An act and its entry are one transaction:
  * no entry, no act.
  *
- * Owns `audit_nodes`, `audit_entries` and `checkpoints`. Invariants:
+ * Owns `audit_nodes`, `audit_entries`, `audit_chain`, `audit_sealed` and `checkpoints`. Invariants:
  * - each node's counter is gapless: the number is taken by updating the node's row, whose lock is held until the commit,
  *   so an entry that was rolled back gives its number back, and a node's entries become visible in their order;
- * - an entry is complete when it is inserted (body and MAC) and is never changed, but for `number` and `hash`, which the
- *   sealer sets once (`seal-chain.ts`);
- * - nothing is ever deleted.
+ * - an entry is complete when it is inserted (body and MAC); its number and hash stand in `audit_chain`, where the
+ *   sealer puts them (`seal-chain.ts`);
+ * - nothing is ever changed or deleted.
  */
-import { type Param, type SQL, sql } from 'drizzle-orm';
-import { PgDialect } from 'drizzle-orm/pg-core';
-import type { ParameterOrJSON, TransactionSql } from 'postgres';
-import { type Db, type Executor, transaction } from '../../platform/db/client.ts';
+import { sql } from 'drizzle-orm';
+import type { Db, Executor } from '../../platform/db/client.ts';
+import { transaction } from '../../platform/db/client.ts';
 import { auditNodes } from '../../platform/db/schema.ts';
 import { type Act, type AuditEvent, type AuditNode, type AuditRow, compose } from './compose.ts';
 
@@ -29,6 +28,17 @@ export async function enlist(db: Db, node: AuditNode): Promise<void> {
   await db.insert(auditNodes).values({ node: node.id }).onConflictDoNothing();
 }
 
+/** Runs a statement: drizzle's transaction, or the driver's own, whose template tag this is. */
+export type Run = (text: TemplateStringsArray, ...values: Value[]) => PromiseLike<Iterable<object>>;
+type Value = string | number | (string | null)[];
+
+/** A run of numbers that a node has taken, at one instant of the database's clock. */
+export interface Place {
+  node: AuditNode;
+  first: number;
+  at: Date;
+}
+
 /**
  * Appends one entry for each event, in the caller's transaction; given the pool, in a transaction of its own. Holds the
  * node's row from here to the commit, so it comes after everything else but the feed.
@@ -36,61 +46,46 @@ export async function enlist(db: Db, node: AuditNode): Promise<void> {
 export async function append(executor: Executor, act: Act, events: readonly AuditEvent[]): Promise<void> {
   if (events.length === 0) return;
   if ('$client' in executor) return transaction(executor, (tx) => append(tx, act, events));
-  await write(
-    (statement) => executor.execute(statement),
+  const run: Run = (text, ...values) => executor.execute(sql(text, ...values.map((value) => sql.param(value))));
+  const place = await takePlace(run, act.node, events.length);
+  await insertAt(
+    run,
+    place,
     events.map((event) => ({ act, event })),
   );
 }
 
-const dialect = new PgDialect();
-
-/** The same inside a transaction of the driver, for acts of many callers at once. Two statements, however many. */
-export async function appendRows(tx: TransactionSql, records: readonly AuditRecord[]): Promise<void> {
-  await write((statement) => {
-    const { sql: text, params } = dialect.sqlToQuery(statement);
-    return tx.unsafe(text, params as ParameterOrJSON<never>[], { prepare: true });
-  }, records);
+/** Takes the next `count` numbers of the node. Whoever takes them fills them in the same transaction. */
+export async function takePlace(run: Run, node: AuditNode, count: number): Promise<Place> {
+  const [taken] = await run`
+    update audit_nodes set counter = counter + ${count}::int where node = ${node.id}::uuid
+    returning counter::text as counter, floor(extract(epoch from clock_timestamp()) * 1000)::text as at`;
+  if (taken === undefined) throw new Error(`audit node ${node.id} is not enlisted`);
+  const first = Number(Reflect.get(taken, 'counter')) - count + 1;
+  return { node, first, at: new Date(Number(Reflect.get(taken, 'at'))) };
 }
 
-type Run = (statement: SQL) => Promise<Iterable<object>>;
-
-const takeNumbers = (node: string, count: number): SQL => sql`
-  update audit_nodes set counter = counter + ${count}::int where node = ${node}::uuid
-  returning counter::text as counter, floor(extract(epoch from clock_timestamp()) * 1000)::text as at`;
-
-function insertRows(rows: readonly AuditRow[]): SQL {
-  const column = (read: (row: AuditRow) => string | number | null): Param => sql.param(rows.map(read));
-  return sql`
+/** Writes one entry for each record, at a place that was taken for as many. All acts are of the place's node. */
+export async function insertAt(run: Run, { node, first, at }: Place, records: readonly AuditRecord[]): Promise<void> {
+  const rows = records.map(({ act, event }, index) => compose(act, first + index, at, event));
+  const column = (read: (row: AuditRow) => string | null): (string | null)[] => rows.map(read);
+  // JSON text has no line break, and a text that is cut there needs no escapes.
+  const bodies = column((row) => row.body).join('\n');
+  await run`
     insert into audit_entries
       (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)
-    select node, counter, at::timestamptz, kind, body, decode(mac, 'hex'), agent_id, person_id, intent, jti,
-      expires_at::timestamptz,
+    select ${node.id}::uuid, ${first}::bigint + n - 1, ${at.toISOString()}::timestamptz, kind, body, decode(mac, 'hex'),
+      agent_id, person_id, intent, jti, expires_at,
       case when depends_on is not null then array(select jsonb_array_elements_text(depends_on::jsonb)) end
     from unnest(
-      ${column((row) => row.node)}::uuid[],
-      ${column((row) => row.counter)}::bigint[],
-      ${column((row) => row.at.toISOString())}::text[],
       ${column((row) => row.kind)}::text[],
-      ${column((row) => row.body)}::text[],
+      string_to_array(${bodies}::text, E'\\n'),
       ${column((row) => row.mac.toString('hex'))}::text[],
       ${column((row) => row.agentId)}::uuid[],
       ${column((row) => row.personId)}::uuid[],
       ${column((row) => row.intent)}::text[],
       ${column((row) => row.jti)}::text[],
-      ${column((row) => row.expiresAt?.toISOString() ?? null)}::text[],
+      ${column((row) => row.expiresAt?.toISOString() ?? null)}::timestamptz[],
       ${column((row) => row.dependsOn && JSON.stringify(row.dependsOn))}::text[]
-    ) as e (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)`;
-}
-
-async function write(run: Run, records: readonly AuditRecord[]): Promise<void> {
-  // In a process there is one node; the order is for whoever has several.
-  const nodes = Map.groupBy(records, ({ act }) => act.node.id);
-  for (const [node, own] of [...nodes].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const [taken] = await run(takeNumbers(node, own.length));
-    if (taken === undefined) throw new Error(`audit node ${node} is not enlisted`);
-    const first = Number(Reflect.get(taken, 'counter')) - own.length + 1;
-    const at = new Date(Number(Reflect.get(taken, 'at')));
-    const rows = own.map(({ act, event }, index) => compose(act, first + index, at, event));
-    await run(insertRows(rows));
-  }
+    ) with ordinality as e (kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on, n)`;
 }

@@ -3,6 +3,14 @@ import { timingSafeEqual } from 'node:crypto';
 import { type SQL, sql } from 'drizzle-orm';
 import { type AuditColumns, columnsOf, macOf, readBody } from './compose.ts';
 
+/** A place of the chain whose entry is gone. */
+export interface MissingEntry extends Record<string, unknown> {
+  node: string;
+  counter: string;
+  body: null;
+  number: string;
+}
+
 /** A row as read for verification: everything, to the microsecond, in forms that lose nothing. */
 export interface StoredEntry extends Record<string, unknown> {
   node: string;
@@ -21,15 +29,23 @@ export interface StoredEntry extends Record<string, unknown> {
   hash: Buffer | null;
 }
 
-/**
- * `select` of stored entries, without its `where` and `order by`. Instants are microseconds since 1970. In `order by`
- * the columns need the table's name: by themselves they mean the texts that are selected here.
- */
-export const selectStored: SQL = sql`
-  select node, counter::text, trunc(extract(epoch from at) * 1000000)::text as at, kind, body, mac, agent_id, person_id,
-    intent, jti, trunc(extract(epoch from expires_at) * 1000000)::text as expires_at,
-    array_to_json(depends_on)::text as depends_on, number::text, hash
-  from audit_entries`;
+/** What is read of an entry `e` and of its place `c` in the chain. Instants are microseconds since 1970. */
+const stored: SQL = sql`
+  select node, counter::text, trunc(extract(epoch from e.at) * 1000000)::text as at, e.kind, e.body, e.mac, e.agent_id,
+    e.person_id, e.intent, e.jti, trunc(extract(epoch from e.expires_at) * 1000000)::text as expires_at,
+    array_to_json(e.depends_on)::text as depends_on, c.number::text, c.hash`;
+
+/** Every place of the chain in order, with its entry, or with nulls where that is missing. */
+export const selectSealed: SQL = sql`
+  ${stored} from audit_chain c left join audit_entries e using (node, counter) order by c.number`;
+
+/** Every entry that has no place yet, in the order in which they would get one. */
+export const selectUnsealed: SQL = sql`
+  ${stored} from audit_entries e left join audit_chain c using (node, counter)
+  where c.number is null order by e.at, node, e.counter`;
+
+/** Whether there is an entry at this place of the chain. */
+export const isThere = (row: StoredEntry | MissingEntry): row is StoredEntry => row.body !== null;
 
 /** What is wrong with an entry by itself, as a sentence; `null`: nothing. */
 export function explainEdit(macKey: Buffer, entry: StoredEntry): string | null {

@@ -40,9 +40,9 @@ const write = (lines: readonly ExportLine[]): string => lines.map((line) => `${J
 async function readBounds(db: Executor, from: number): Promise<{ end: string; previous: string }> {
   const [row] = await db.execute<{ end: string; previous: Buffer | null }>(sql`
     select greatest(
-        coalesce((select max(number) from audit_entries), 0), coalesce((select max(number) from checkpoints), 0)
+        coalesce((select max(number) from audit_chain), 0), coalesce((select max(number) from checkpoints), 0)
       )::text as end,
-      (select hash from audit_entries where number = ${from - 1}::bigint) as previous`);
+      (select hash from audit_chain where number = ${from - 1}::bigint) as previous`);
   if (row === undefined) throw new Error('the database has answered nothing');
   const previous = from === 1 ? genesis.hash : row.previous;
   if (previous === null) throw new WritError('not_found', 'from: the log does not reach so far');
@@ -54,7 +54,7 @@ const readPage = (db: Executor, after: { number: string; kind: number }, end: st
   db.execute<ExportRow>(sql`
     select number::text, body, mac, hash, jws from (
       (
-        select number, 0 as kind, body, mac, hash, null as jws from audit_entries
+        select number, 0 as kind, body, mac, hash, null as jws from audit_chain left join audit_entries using (node, counter)
         where number > ${after.number}::bigint and number <= ${end}::bigint
         order by number limit ${pageSize}::int
       )
@@ -75,6 +75,6 @@ function toLine({ number, body, mac, hash, jws }: ExportRow): ExportLine[] {
 
 async function findEnd(db: Executor, end: string): Promise<number> {
   const [row] = await db.execute<{ number: string }>(sql`
-    select coalesce(max(number), 0)::text as number from audit_entries where number <= ${end}::bigint`);
+    select coalesce(max(number), 0)::text as number from audit_chain where number <= ${end}::bigint`);
   return Number(row?.number);
 }

@@ -6,47 +6,36 @@
  * all. An entry that is committed late gets a later number. The sealer never continues from a head that its own last
  * checkpoint does not describe: it would vouch for a log that was cut or edited.
  */
-import { desc, isNotNull, sql } from 'drizzle-orm';
-import { chain, encodeHash, genesis, type Head } from '../../audit/chain.ts';
+import { desc, sql } from 'drizzle-orm';
+import { encodeHash, genesis, type Head } from '../../audit/chain.ts';
 import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
-import { auditEntries, checkpoints } from '../../platform/db/schema.ts';
+import { auditChain, checkpoints } from '../../platform/db/schema.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { type SigningKey, signStatement, statementAlgorithm } from '../../platform/keys/sign.ts';
 import { jwtTypes } from '../../protocol.ts';
 
-/** Entries sealed in one transaction, at most. */
+/** Entries of one node that are sealed in one transaction, at most. */
 export const sealBatchSize = 2_000;
 
 /**
- * Seals what is there, up to 2,000 entries, and returns how many: call again at once when it was that many. 0 also when
- * another node is sealing, or when the signing key has just been revoked and the keyring is behind.
+ * Seals what is there, up to 2,000 entries of each node, and returns how many: call again at once when it was that many
+ * or more. 0 also when another node is sealing, or when the signing key has just been revoked and the keyring is behind.
  * @throws Error when the log does not end where the last checkpoint says.
  */
 export async function sealEntries(db: Db, keyring: Keyring, issuer: string, limit = sealBatchSize): Promise<number> {
   const sealed = await transaction(db, async (tx) => {
-    if (!(await becomeSealer(tx))) return 0;
-    const rows = await readUnsealed(tx, limit);
-    if (rows.length === 0) return 0;
+    if (!(await becomeSealer(tx)) || !(await hasUnsealed(tx))) return 0;
     const key = keyring.signingKey(statementAlgorithm);
     if (!(await holdKey(tx, key.kid))) return 'revoked';
-    const places = chainAll(await findHead(tx), rows);
-    await writePlaces(tx, rows, places);
-    const head = places.at(-1) ?? genesis;
+    const { count, head } = await chainUnsealed(tx, await findHead(tx), limit);
+    if (count === 0) return 0;
     await tx.insert(checkpoints).values({ ...head, jws: await signHead(tx, key, issuer, head) });
-    return rows.length;
+    return count;
   });
   if (sealed !== 'revoked') return sealed;
   await keyring.refresh();
   return 0;
 }
-
-const chainAll = (head: Head, rows: readonly { body: string; mac: Buffer }[]): Head[] => {
-  let last = head;
-  return rows.map((row) => {
-    last = chain(last, row);
-    return last;
-  });
-};
 
 async function becomeSealer(tx: Tx): Promise<boolean> {
   const [lock] = await tx.execute<{ held: boolean }>(sql`
@@ -54,18 +43,43 @@ async function becomeSealer(tx: Tx): Promise<boolean> {
   return lock?.held === true;
 }
 
-const readUnsealed = (tx: Tx, limit: number) =>
-  tx
-    .select({
-      node: auditEntries.node,
-      counter: auditEntries.counter,
-      body: auditEntries.body,
-      mac: auditEntries.mac,
-    })
-    .from(auditEntries)
-    .where(sql`${auditEntries.number} is null`)
-    .orderBy(auditEntries.at, auditEntries.node, auditEntries.counter)
-    .limit(limit);
+async function hasUnsealed(tx: Tx): Promise<boolean> {
+  const rows = await tx.execute(sql`
+    select from audit_nodes n left join audit_sealed s on s.node = n.node
+    where n.counter > coalesce(s.counter, 0) limit 1`);
+  return rows.length > 0;
+}
+
+/**
+ * Numbers and hashes what comes after `head`, in the database: a million entries need not travel for it. Of each node in
+ * the order of its counter, however its clock went, so that nothing is passed over; what has a place keeps it.
+ */
+async function chainUnsealed(tx: Tx, head: Head, limit: number): Promise<{ count: number; head: Head }> {
+  const [row] = await tx.execute<{ count: number; number: string | null; hash: Buffer | null }>(sql`
+    with seen as (
+      select e.* from audit_nodes n left join audit_sealed s on s.node = n.node
+      cross join lateral (
+        select * from audit_entries e where e.node = n.node and e.counter > coalesce(s.counter, 0)
+        order by e.counter limit ${limit}::int
+      ) e
+      where n.counter > coalesce(s.counter, 0)
+    ), unsealed as (
+      select node, counter, body, mac, row_number() over (order by at, node, counter) + ${head.number}::bigint as number
+      from seen where not exists (select from audit_chain c where (c.node, c.counter) = (seen.node, seen.counter))
+    ), chained as (
+      insert into audit_chain (number, node, counter, hash)
+      select number, node, counter, audit_chain_hash(${head.hash}::bytea, number, body, mac)
+        over (order by number rows unbounded preceding)
+      from unsealed returning number, hash
+    ), noted as (
+      insert into audit_sealed (node, counter) select node, max(counter) from seen group by node
+      on conflict (node) do update set counter = excluded.counter
+    )
+    select count(*)::int as count, max(number)::text as number, (array_agg(hash order by number desc))[1] as hash
+    from chained`);
+  if (row === undefined || row.number === null || row.hash === null) return { count: 0, head };
+  return { count: row.count, head: { number: Number(row.number), hash: row.hash } };
+}
 
 /**
  * Whether the key may still sign; held so until the commit. A revocation waits for the sealer or the sealer sees it, so
@@ -79,12 +93,11 @@ async function holdKey(tx: Tx, kid: string): Promise<boolean> {
 
 async function findHead(tx: Tx): Promise<Head> {
   const [last] = await tx
-    .select({ number: auditEntries.number, hash: auditEntries.hash })
-    .from(auditEntries)
-    .where(isNotNull(auditEntries.number))
-    .orderBy(desc(auditEntries.number))
+    .select({ number: auditChain.number, hash: auditChain.hash })
+    .from(auditChain)
+    .orderBy(desc(auditChain.number))
     .limit(1);
-  const head: Head = { number: last?.number ?? genesis.number, hash: last?.hash ?? genesis.hash };
+  const head: Head = last ?? genesis;
   const signed = await latestCheckpoint(tx);
   if ((signed?.number ?? 0) !== head.number || (signed !== null && signed.hash !== encodeHash(head.hash))) {
     throw new Error(
@@ -92,20 +105,6 @@ async function findHead(tx: Tx): Promise<Head> {
     );
   }
   return head;
-}
-
-async function writePlaces(tx: Tx, rows: readonly { node: string; counter: number }[], places: readonly Head[]) {
-  const written = await tx.execute(sql`
-    update audit_entries e set number = p.number, hash = decode(p.hash, 'hex')
-    from unnest(
-      ${sql.param(rows.map((row) => row.node))}::uuid[],
-      ${sql.param(rows.map((row) => row.counter))}::bigint[],
-      ${sql.param(places.map((place) => place.number))}::bigint[],
-      ${sql.param(places.map((place) => place.hash.toString('hex')))}::text[]
-    ) as p (node, counter, number, hash)
-    where e.node = p.node and e.counter = p.counter and e.number is null
-    returning 1`);
-  if (written.length !== rows.length) throw new Error('the audit log changed while it was being sealed');
 }
 
 async function signHead(tx: Tx, key: SigningKey, issuer: string, head: Head): Promise<string> {

@@ -3,7 +3,7 @@ import { and, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
 import { encodeHash } from '../../audit/chain.ts';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
-import { auditEntries } from '../../platform/db/schema.ts';
+import { auditChain, auditEntries } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { type AuditBody, readBody } from './compose.ts';
@@ -45,10 +45,11 @@ export async function searchAudit(
       at: auditEntries.at,
       kind: auditEntries.kind,
       body: auditEntries.body,
-      number: auditEntries.number,
-      hash: auditEntries.hash,
+      number: auditChain.number,
+      hash: auditChain.hash,
     })
     .from(auditEntries)
+    .leftJoin(auditChain, and(eq(auditChain.node, auditEntries.node), eq(auditChain.counter, auditEntries.counter)))
     .where(and(...conditions(filter), before(page.cursor)))
     .orderBy(desc(auditEntries.at), desc(auditEntries.node), desc(auditEntries.counter))
     .limit(page.limit + 1);

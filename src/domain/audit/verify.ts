@@ -7,6 +7,7 @@
  * - chain: entries that changed places;
  * - checkpoints: a chain that was worked out anew, or cut behind its last signature;
  * - counters: an entry that was taken out or cut off, sealed or not;
+ * - the sealer's marks: an entry that would never be sealed;
  * - an outside checkpoint: a whole database that was put back, or cut together with its counters and checkpoints.
  * Not found without an outside checkpoint: a cut that goes back exactly to an earlier state of everything.
  *
@@ -16,11 +17,18 @@ import { eq, type SQL, sql } from 'drizzle-orm';
 import { chain, encodeHash, genesis, type Head } from '../../audit/chain.ts';
 import { type Counters, createCounters, type Gap, nameEntries } from '../../audit/counters.ts';
 import type { Db, Tx } from '../../platform/db/client.ts';
-import { auditNodes, signingKeys } from '../../platform/db/schema.ts';
+import { auditNodes, auditSealed, signingKeys } from '../../platform/db/schema.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { readStatement } from '../../platform/keys/sign.ts';
 import { jwtTypes } from '../../protocol.ts';
-import { explainEdit, type StoredEntry, selectStored } from './check-entry.ts';
+import {
+  explainEdit,
+  isThere,
+  type MissingEntry,
+  type StoredEntry,
+  selectSealed,
+  selectUnsealed,
+} from './check-entry.ts';
 import { type Checkpoint, latestCheckpoint } from './seal-chain.ts';
 
 export interface Verification {
@@ -85,10 +93,10 @@ export async function verifyLog(
 }
 
 /** The rows of a query, in batches, as they were when the transaction began. */
-async function* stream(tx: Tx, query: SQL): AsyncGenerator<StoredEntry[]> {
+async function* stream(tx: Tx, query: SQL): AsyncGenerator<(StoredEntry | MissingEntry)[]> {
   await tx.execute(sql`declare audit_log no scroll cursor for ${query}`);
   for (;;) {
-    const rows = await tx.execute<StoredEntry>(sql.raw(`fetch ${batchSize} from audit_log`));
+    const rows = await tx.execute<StoredEntry | MissingEntry>(sql.raw(`fetch ${batchSize} from audit_log`));
     if (rows.length > 0) yield [...rows];
     if (rows.length < batchSize) break;
   }
@@ -96,13 +104,12 @@ async function* stream(tx: Tx, query: SQL): AsyncGenerator<StoredEntry[]> {
 }
 
 async function checkSealed(pass: Pass): Promise<Fault | null> {
-  for await (const rows of stream(
-    pass.tx,
-    sql`${selectStored} where number is not null order by audit_entries.number`,
-  )) {
+  for await (const rows of stream(pass.tx, selectSealed)) {
     const signed = await readCheckpoints(pass.tx, pass.head.number, rows.length);
     for (const row of rows) {
       const number = pass.head.number + 1;
+      if (isThere(row) && row.number === `${pass.head.number}`)
+        return { number: pass.head.number, why: seenTwice(row) };
       const why = checkPlace(pass, row) ?? checkOutside(pass);
       if (why !== null) return { number, why };
       pass.entries += 1;
@@ -114,9 +121,10 @@ async function checkSealed(pass: Pass): Promise<Fault | null> {
 }
 
 /** Whether the row is the next entry of the log; if so it is the new head. */
-function checkPlace(pass: Pass, row: StoredEntry): string | null {
+function checkPlace(pass: Pass, row: StoredEntry | MissingEntry): string | null {
   const number = pass.head.number + 1;
   if (row.number !== `${number}`) return `it is missing: the next entry in the log is number ${row.number}`;
+  if (!isThere(row)) return `it is missing: entry ${row.counter} of node ${row.node} has this place in the chain`;
   const edit = explainEdit(pass.macKey, row);
   if (edit !== null) return edit;
   const next = chain(pass.head, row);
@@ -186,17 +194,27 @@ async function checkEnd({ tx, head, outside, vouched }: Pass): Promise<Fault | n
 async function checkUnsealed(pass: Pass): Promise<Fault | null> {
   const sealed = pass.head.number;
   let number = sealed;
-  const query = sql`${selectStored} where number is null order by audit_entries.at, node, audit_entries.counter`;
-  for await (const rows of stream(pass.tx, query)) {
-    for (const row of rows) {
+  const marks = await readMarks(pass.tx);
+  for await (const rows of stream(pass.tx, selectUnsealed)) {
+    for (const row of rows.filter(isThere)) {
       number += 1;
       const twice = () => (pass.counters.see(row.node, Number(row.counter), number) ? null : seenTwice(row));
-      const why = explainEdit(pass.macKey, row) ?? twice();
+      const passedOver = () => (Number(row.counter) > (marks.get(row.node) ?? 0) ? null : skipped(row));
+      const why = explainEdit(pass.macKey, row) ?? twice() ?? passedOver();
       if (why !== null) return { number, why: `not sealed yet, this is the number it would get: ${why}` };
       pass.entries += 1;
     }
   }
   return (await checkNodes(pass, number + 1)) ?? (number === sealed ? checkSigner(pass) : null);
+}
+
+const skipped = ({ node, counter }: StoredEntry): string =>
+  `entry ${counter} of node ${node} would never be sealed: how far the sealer has come was edited, or its place taken out`;
+
+/** Up to where the sealer has looked, by node. */
+async function readMarks(tx: Tx): Promise<Map<string, number>> {
+  const marks = await tx.select({ node: auditSealed.node, counter: auditSealed.counter }).from(auditSealed);
+  return new Map(marks.map(({ node, counter }) => [node, counter]));
 }
 
 /** Each node's counter against its last entry. `number` is the one after the last entry of the log. */

@@ -89,13 +89,12 @@ export function decide(agent: Asker, parameters: AskParameters, catalogue: Catal
   if (isRefusal(ask)) return { refusal: ask, policies: [] };
   const { api } = ask;
   const deny = (refusal: Refusal, policies: readonly PolicyId[] = []): Denial => ({ refusal, policies, api, asked });
-  const standing = [...catalogue.intents.values()].filter((intent) => agent.intentIds.has(intent.id));
   const named = ask.asked.length > 0;
   // No task named: the agent's read-only intents at that API.
   const asked: readonly AskedIntent[] = named
     ? ask.asked
-    : standing
-        .filter((intent) => intent.risk === 'read' && intent.apis.includes(api.identifier))
+    : [...catalogue.intents.values()]
+        .filter(({ id, risk, apis }) => agent.intentIds.has(id) && risk === 'read' && apis.includes(api.identifier))
         .map((intent) => ({ type: agentIntentType, task_intent: intent.taskIntent, by: 'resource' }));
   const facts = { agent, api, named, writesApproved: false };
 
@@ -111,7 +110,10 @@ export function decide(agent: Asker, parameters: AskParameters, catalogue: Catal
       explanation: 'this agent has no read-only intent at this API',
     });
   }
-  const authority = standing.map((intent) => wholeOf(intent, agent.environment, catalogue));
+  // All of them are granted, or `findUngranted` had said so.
+  const authority = [...new Set(asked.map(({ task_intent }) => task_intent))]
+    .flatMap((name) => catalogue.intents.get(name) ?? [])
+    .map((intent) => wholeOf(intent, agent.environment, catalogue));
   const grant = narrow(authority, asked, api.identifier, 'details_exceed_intent');
   if (isRefusal(grant)) return deny(grant);
   const verdict = judge({ ...facts, details: grant.details });

@@ -1,35 +1,19 @@
 /**
- * The one queue through which every answer of the token endpoint passes, granted or refused: liveness, single use of
- * the client assertion and the audit record are one transaction, and nothing leaves before it is durable (promise 6).
+ * The one queue through which every answer of the token endpoint passes, granted or refused; nothing leaves before its
+ * record is durable (promise 6).
  *
- * Group commit: one batch in flight; what arrives meanwhile is the next batch, flushed when the first returns; no
- * timer. A batch never waits for an owner's lock: whoever would have to wait leaves it for a lane of its own, so that
- * one owner's change of state does not hold up everybody. A batch that fails is split and retried singly, so that one
- * bad row refuses one request. What has gone stale is handed back undecided, and nothing of its batch is kept.
+ * Group commit: one batch is settled (`settle.ts`) at a time; what arrives meanwhile is the next, without a timer. A batch
+ * never waits for an owner's lock: whoever would have to wait leaves it for a lane of its own, so that one owner's change of
+ * state does not hold up everybody.
  */
-import type { TransactionSql } from 'postgres';
 import { WritError } from '../../errors.ts';
-import { type Db, isOutage } from '../../platform/db/client.ts';
-import { inSpan, type Link, linkHere } from '../../platform/http/tracing.ts';
-import type { Act, AuditEvent } from '../audit/append.ts';
-import { appendRows } from '../audit/append.ts';
-import { type Dead, type Live, type Question, readLiveness } from './live.ts';
+import type { Db } from '../../platform/db/client.ts';
+import { linkHere } from '../../platform/http/tracing.ts';
+import type { AuditNode } from '../audit/append.ts';
+import { type Candidate, type Entry, land, type Parts, type Settled } from './settle.ts';
 
-/** A client assertion to be used up: SHA-256 of `iss` and `jti`, kept until it has expired. */
-export interface Assertion {
-  id: Buffer;
-  expiresAt: Date;
-}
-
-export interface Candidate {
-  question: Question;
-  assertion: Assertion | undefined;
-  act: Act;
-  /** What to record, given what was read under the locks. Pure; called once for each attempt. */
-  record(found: Live | Dead | { state: 'replayed' }): AuditEvent;
-}
-
-export type Settled = Live | Dead | { state: 'replayed' } | { state: 'stale' };
+export type { Assertion } from './live.ts';
+export type { Candidate, Settled } from './settle.ts';
 
 export interface CommitQueue {
   commit(candidate: Candidate): Promise<Settled>;
@@ -38,134 +22,82 @@ export interface CommitQueue {
   depth(): number;
 }
 
-interface Entry {
-  candidate: Candidate;
-  link: Link | undefined;
-  resolve(settled: Settled): void;
-  reject(error: unknown): void;
-}
-
 const maxBatch = 128;
 const maxQueued = 4096;
 const maxLanes = 4;
 
-/** Uses up the assertions, each once; says which of the candidates were first. */
-async function spend(tx: TransactionSql, candidates: readonly Candidate[]): Promise<Set<Candidate>> {
-  const with_ = candidates.filter((candidate) => candidate.assertion !== undefined);
-  if (with_.length === 0) return new Set();
-  const ids = with_.map((candidate) => candidate.assertion?.id.toString('hex') ?? '');
-  const until = with_.map((candidate) => candidate.assertion?.expiresAt.toISOString() ?? '');
-  const rows = await tx<{ id: string }[]>`
-    insert into assertions (id, expires_at)
-    select decode(id, 'hex'), until::timestamptz from unnest(${ids}::text[], ${until}::text[]) as a (id, until)
-    on conflict do nothing returning encode(id, 'hex') as id`;
-  const fresh = new Set(rows.map((row) => row.id));
-  // Two of the same assertion in one batch: the first takes it.
-  return new Set(with_.filter((_, index) => fresh.delete(ids[index] ?? '')));
+/** Of those who wait, the first and who waits for the same owner. */
+function firstOwners(waiting: readonly Entry[]): Entry[] {
+  const owner = waiting[0]?.candidate.question.ownerId;
+  return waiting.filter((entry) => entry.candidate.question.ownerId === owner).slice(0, maxBatch);
 }
 
-/** Settles a batch in one transaction. `undefined`: busy, to be tried again where waiting is allowed. */
-async function settle(db: Db, batch: readonly Candidate[], wait: boolean): Promise<(Settled | undefined)[]> {
-  const outcome: (Settled | undefined)[] = batch.map(() => undefined);
-  const stale = Symbol('stale');
-  try {
-    await db.$client.begin(async (tx) => {
-      const found = await readLiveness(
-        tx,
-        batch.map((candidate) => candidate.question),
-        { wait },
-      );
-      for (const [index, one] of found.entries()) if (one.state === 'stale') outcome[index] = one;
-      if (found.some((one) => one.state === 'stale')) throw stale;
-      const free = batch.filter((_, index) => found[index]?.state !== 'busy');
-      const first = await spend(tx, free);
-      const records: { act: Act; event: AuditEvent }[] = [];
-      for (const [index, candidate] of batch.entries()) {
-        const one = found[index];
-        if (one === undefined || one.state === 'busy' || one.state === 'stale') continue;
-        const settled =
-          candidate.assertion !== undefined && !first.has(candidate) ? { state: 'replayed' as const } : one;
-        outcome[index] = settled;
-        records.push({ act: candidate.act, event: candidate.record(settled) });
-      }
-      await appendRows(tx, records);
-    });
-  } catch (error) {
-    // Stale ones are answered, the others start again; nothing of this transaction was kept.
-    if (error !== stale) throw error;
-    return outcome.map((one) => (one?.state === 'stale' ? one : undefined));
-  }
-  return outcome;
-}
-
-/** `observe` is told the size of each batch that was settled. */
-export function createCommitQueue(db: Db, observe?: (size: number) => void): CommitQueue {
+/** `node`: whose acts all candidates are. `observe` is told the size of each batch that was settled. */
+export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: number) => void): CommitQueue {
+  const parts: Parts = { db, node, observe };
   const queued: Entry[] = [];
-  let flying = false;
+  let batches = 0;
+  /** A transaction is open, or being opened, and has not taken its batch. */
+  let isOpening = false;
+  let before = Promise.resolve();
   let lanes = 0;
   let waiting: Entry[] = [];
   let open = 0;
   const idle: (() => void)[] = [];
 
-  const finish = (deliver: () => void): void => {
-    open -= 1;
-    deliver();
+  const answerAll = (answers: readonly (() => void)[]): void => {
+    open -= answers.length;
+    for (const answer of answers) answer();
     if (open === 0) for (const wake of idle.splice(0)) wake();
   };
 
-  /** Runs one batch to its end; what is busy goes to a lane, a failure is retried singly. */
-  async function run(batch: Entry[], wait: boolean): Promise<void> {
-    try {
-      const candidates = batch.map((entry) => entry.candidate);
-      const links = batch.flatMap(({ link }) => link ?? []);
-      const settled = await inSpan('issue', { root: true, attributes: { 'writ.batch': batch.length }, links }, () =>
-        settle(db, candidates, wait),
-      );
-      observe?.(settled.filter((one) => one !== undefined && one.state !== 'stale').length);
-      const someStale = settled.some((one) => one?.state === 'stale');
-      for (const [index, entry] of batch.entries()) {
-        const one = settled[index];
-        if (one !== undefined) finish(() => entry.resolve(one));
-        else if (someStale && !wait) queued.push(entry);
-        else waiting.push(entry);
-      }
-    } catch (error) {
-      if (batch.length === 1 || isOutage(error)) {
-        for (const entry of batch) finish(() => entry.reject(error));
-      } else {
-        for (const entry of batch) await run([entry], wait);
-      }
-    }
+  /**
+   * One batch at a time. The transaction of the next is opened while this one is settled, and takes who has come by then:
+   * BEGIN costs nobody's time. The answers of one are signed while the next is on its way.
+   */
+  function fly(): void {
+    const previous = before;
+    const landing = Promise.withResolvers<void>();
+    before = landing.promise;
+    batches += 1;
+    isOpening = true;
+    const take = async (): Promise<Entry[]> => {
+      await previous;
+      isOpening = false;
+      return queued.splice(0, maxBatch);
+    };
+    void land(parts, take, false).then(({ answers, busy, again }) => {
+      queued.push(...again);
+      waiting.push(...busy);
+      batches -= 1;
+      landing.resolve();
+      pump();
+      setImmediate(answerAll, answers);
+    });
+  }
+
+  /** For one owner's requests that have to wait for its lock. */
+  function wait(): void {
+    const batch = firstOwners(waiting);
+    waiting = waiting.filter((entry) => !batch.includes(entry));
+    lanes += 1;
+    void land(parts, async () => batch, true).then(({ answers, busy, again }) => {
+      waiting.push(...busy, ...again);
+      lanes -= 1;
+      pump();
+      answerAll(answers);
+    });
   }
 
   function pump(): void {
-    if (!flying && queued.length > 0) {
-      flying = true;
-      const batch = queued.splice(0, maxBatch);
-      void run(batch, false).finally(() => {
-        flying = false;
-        pump();
-      });
-    }
-    while (lanes < maxLanes && waiting.length > 0) {
-      const owner = waiting[0]?.candidate.question.ownerId;
-      const batch = waiting.filter((entry) => entry.candidate.question.ownerId === owner).slice(0, maxBatch);
-      waiting = waiting.filter((entry) => !batch.includes(entry));
-      lanes += 1;
-      void run(batch, true).finally(() => {
-        lanes -= 1;
-        pump();
-      });
-    }
+    if (queued.length > 0 && !isOpening && batches < 2) fly();
+    while (lanes < maxLanes && waiting.length > 0) wait();
   }
 
   return {
     commit: (candidate) =>
-      new Promise<Settled>((resolve, reject) => {
-        if (open >= maxQueued) {
-          reject(new WritError('unavailable', 'too many requests are being answered'));
-          return;
-        }
+      new Promise<Settled>((resolve, reject): void => {
+        if (open >= maxQueued) return reject(new WritError('unavailable', 'too many requests are being answered'));
         open += 1;
         queued.push({ candidate, link: linkHere(), resolve, reject });
         pump();

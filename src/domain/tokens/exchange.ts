@@ -17,7 +17,9 @@ export interface ExchangeProposal extends Proposal {
   readonly act: Actor;
   /** The subject token's `exp`: the new one ends with it. */
   readonly notAfter: number;
-  /** Everything the subject token depended on, and the subject token itself. */
+  /** Ids of what the tokens that were presented stood on. */
+  readonly chain: readonly string[];
+  /** That, at its epochs, and those tokens themselves. */
   readonly carried: Readonly<Record<string, number>>;
 }
 
@@ -36,7 +38,8 @@ const dependenciesOf = (token: AccessTokenClaims): Record<string, number> => ({ 
 export function dependOn(proposal: ExchangeProposal, token: AccessTokenClaims): ExchangeProposal {
   const carried: Record<string, number> = { ...proposal.carried };
   for (const [id, epoch] of Object.entries(dependenciesOf(token))) carried[id] = Math.min(carried[id] ?? epoch, epoch);
-  return { ...proposal, carried, notAfter: Math.min(proposal.notAfter, token.exp) };
+  const chain = [...new Set([...proposal.chain, ...Object.keys(token.epochs)])];
+  return { ...proposal, carried, chain, notAfter: Math.min(proposal.notAfter, token.exp) };
 }
 
 /** The chain with `actorId` as its newest actor; narrowing one's own delegated token again adds nobody. */
@@ -90,5 +93,6 @@ export function decideExchange(
     act,
     notAfter: subject.exp,
     carried: dependenciesOf(subject),
+    chain: Object.keys(subject.epochs),
   };
 }

@@ -37,10 +37,11 @@ export async function introspect(reader: TokenReader, caller: Caller, token: str
     catalogueVersion: null,
     carried: { ...claims.epochs, [claims.jti]: 0 },
   };
-  const read = (wait: boolean) => reader.db.$client.begin((tx) => readLiveness(tx, [question], { wait }));
-  let [found] = await read(false);
+  const read = (wait: boolean) =>
+    reader.db.$client.begin(async (tx) => (await readLiveness(tx, [question], { wait })).found[0]);
+  let found = await read(false);
   // Who has to wait for an owner's lock does so in turn, so that they do not all hold a connection.
-  if (found?.state === 'busy') [found] = await takeTurns(reader.db, [question.ownerId], () => read(true));
+  if (found?.state === 'busy') found = await takeTurns(reader.db, [question.ownerId], () => read(true));
   return found?.state === 'live' ? toActive(found, claims) : { active: false };
 }
 

@@ -7,7 +7,8 @@ import type { Keyring } from '../../platform/keys/keyring.ts';
 import type { Act, AuditEvent } from '../audit/append.ts';
 import type { AskParameters } from '../intents/ask.ts';
 import type { Catalogue, CatalogueCache } from '../intents/catalogue.ts';
-import { type Denial, decide, isDenial, type Proposal } from '../intents/decide.ts';
+import { type Denial, isDenial, type Proposal } from '../intents/decide.ts';
+import type { Decide } from '../intents/decider.ts';
 import type { Refusal } from '../intents/narrow.ts';
 import type { Assertion, CommitQueue } from './commit.ts';
 import { decideExchange, dependOn, type ExchangeProposal } from './exchange.ts';
@@ -31,6 +32,7 @@ export interface Issuer {
   issuer: string;
   queue: CommitQueue;
   catalogue: CatalogueCache;
+  decide: Decide;
   keyring: Keyring;
   now(): Date;
   /** A fresh, unguessable `jti`. */
@@ -80,7 +82,7 @@ const actorTokenInvalid: Refusal = {
 
 /** Decides, before any lock, and without writing anything. */
 function makePlan(context: Issuer, request: TokenRequest, requester: Requester, catalogue: Catalogue): Plan {
-  if (request.subjectToken === undefined) return decide(requester, request.parameters, catalogue);
+  if (request.subjectToken === undefined) return context.decide(requester, request.parameters, catalogue);
   const read = (token: string) => readToken(context.keyring, context.issuer, token, context.now());
   const subject = read(request.subjectToken);
   if (subject === undefined) return { refusal: gone.subject_token_invalid, policies: [] };
@@ -146,14 +148,15 @@ function toEvent(plan: Plan, requester: Requester, outcome: Outcome): AuditEvent
   if (refused !== undefined) return { kind: 'token.refused', outcome: 'refused', ...about, reason: refused.reason };
   if (granted === undefined || life === undefined || outcome.state !== 'grant')
     throw new Error('neither granted nor refused');
-  const foreign = Object.keys(outcome.live.epochs);
+  // What it stands on beside its own agent and owner, by whom it is found anyway.
+  const foreign = 'carried' in plan ? plan.chain.filter((id) => id !== requester.id && id !== requester.ownerId) : [];
   return {
     kind: granted.act === undefined ? 'token.issued' : 'token.exchanged',
     outcome: 'done',
     ...about,
     jti: granted.jti,
     expiresAt: new Date(life.exp * 1000),
-    ...(granted.act === undefined ? {} : { dependsOn: foreign }),
+    ...(foreign.length === 0 ? {} : { dependsOn: foreign }),
     details: { audience: granted.api.identifier, scope: granted.scope, sub: granted.sub },
   };
 }

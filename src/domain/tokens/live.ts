@@ -10,6 +10,7 @@
 import type { TransactionSql } from 'postgres';
 import { WritError } from '../../errors.ts';
 import { lockOrder } from '../../platform/db/locks.ts';
+import type { AuditNode, Place } from '../audit/append.ts';
 
 export interface Question {
   agentId: string;
@@ -46,88 +47,132 @@ export interface Dead {
 /** `busy`: the owner's lock is held by a change of state. `stale`: decide again, the world has moved. */
 export type Liveness = Live | Dead | { readonly state: 'busy' } | { readonly state: 'stale' };
 
+/** A client assertion to be used up: SHA-256 of `iss` and `jti` in hexadecimal, kept until it has expired. */
+export interface Assertion {
+  id: string;
+  expiresAt: Date;
+}
+
 interface Row {
-  n: number;
-  dead: 'owner_inactive' | 'agent_inactive' | null;
+  busy: boolean;
   stale: boolean;
+  dead: 'owner_inactive' | 'agent_inactive' | null;
   epochs: Record<string, number> | null;
-  at: number;
   expires: number | null;
-  only_reads: boolean;
+  at: number;
+  fresh: boolean;
+  counter: string | null;
+  placed: number | null;
+}
+
+/** What is done in the same breath for those that are not busy, unless one of them is stale. */
+export interface Taking {
+  /** Whose numbers in the audit log are taken, one for each. */
+  node: AuditNode;
+  /** For each question, what is used up. */
+  assertions: readonly (Assertion | undefined)[];
+}
+
+export interface Taken {
+  found: Liveness[];
+  /** For each question: its assertion was used for the first time, or there is none. */
+  fresh: boolean[];
+  /** `undefined`: nothing was taken. */
+  place: Place | undefined;
 }
 
 const locksOf = (question: Question): string[] => [question.ownerId, ...Object.keys(question.carried)];
 
-/** Takes the locks of all questions, shared. Returns those that could not be had without waiting (`wait`: none). */
-async function takeLocks(tx: TransactionSql, questions: readonly Question[], wait: boolean): Promise<Set<string>> {
-  const ids = lockOrder(questions.flatMap(locksOf));
-  if (wait) {
-    await tx`select pg_advisory_xact_lock_shared(owner_lock_key(id)) from unnest(${ids}::text[]) as id`;
-    return new Set();
-  }
-  const rows = await tx<{ id: string; got: boolean }[]>`
-    select id, pg_try_advisory_xact_lock_shared(owner_lock_key(id)) as got from unnest(${ids}::text[]) as id`;
-  return new Set(rows.filter((row) => !row.got).map((row) => row.id));
+/** The statement of `migrations/0003`: locks first, then reads, then what is taken. */
+function readBatch(tx: TransactionSql, questions: readonly Question[], wait: boolean, taking: Taking | undefined) {
+  const locks = questions.flatMap((question, index) => locksOf(question).map((id) => ({ id, of: index + 1 })));
+  const assertions = taking?.assertions ?? [];
+  return tx<Row[]>`
+    select busy, stale, dead, epochs, expires, at, fresh, counter, placed from take_batch(
+      ${wait}::boolean, ${lockOrder(locks.map(({ id }) => id))}::text[],
+      ${locks.map((lock) => lock.of)}::integer[], ${locks.map(({ id }) => id)}::text[],
+      ${questions.map((question) => question.agentId)}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
+      ${questions.map((question) => question.agentVersion)}::bigint[],
+      ${questions.map((question) => question.catalogueVersion)}::bigint[],
+      ${taking?.node.id ?? null}::uuid, ${assertions.map((one) => one?.id ?? null)}::text[],
+      ${assertions.map((one) => one?.expiresAt.toISOString() ?? null)}::timestamptz[])`;
 }
 
-const readState = (tx: TransactionSql, questions: readonly Question[]) => tx<Row[]>`
-  select q.n::int as n, why_dead(q.agent) as dead,
-    (a.id is null or a.owner_id <> q.owner or a.version <> coalesce(q.version, a.version)
-      or c.version <> coalesce(q.catalogue, c.version)) as stale,
-    (select json_object_agg(d.id, coalesce(s.epoch, 0))
-      from unnest(a.path::text[] || a.owner_id::text) as d (id) left join subjects s on s.id = d.id) as epochs,
-    extract(epoch from clock_timestamp())::float8 as at,
-    (select floor(extract(epoch from min(x.expires_at)))::float8 from agents x where x.id = any (a.path)) as expires,
-    current_setting('transaction_read_only') = 'on' as only_reads
-  from unnest(${questions.map((q) => q.agentId)}::uuid[], ${questions.map((q) => q.ownerId)}::uuid[],
-      ${questions.map((q) => q.agentVersion)}::bigint[], ${questions.map((q) => q.catalogueVersion)}::bigint[])
-    with ordinality as q (agent, owner, version, catalogue, n)
-  cross join catalogue c left join agents a on a.id = q.agent
-  order by q.n`;
-
-/** Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry. */
-async function readCarried(tx: TransactionSql, questions: readonly Question[]) {
-  const ids = [...new Set(questions.flatMap((question) => Object.keys(question.carried)))];
-  if (ids.length === 0) return { epochs: new Map<string, number>(), dead: new Set<string>() };
-  const [epochs, dead] = await Promise.all([
-    tx<
-      { id: string; epoch: number }[]
-    >`select id, epoch::float8 as epoch from subjects where id = any (${ids}::text[])`,
-    tx<{ id: string }[]>`
-      select a.id from agents a where a.id = any (${ids}::uuid[]) and why_dead(a.id) is not null
-      union all select p.id from people p where p.id = any (${ids}::uuid[]) and not (p.active and p.deleted_at is null)`,
-  ]);
-  return { epochs: new Map(epochs.map((row) => [row.id, row.epoch])), dead: new Set(dead.map((row) => row.id)) };
+interface Carried {
+  id: string;
+  epoch: number;
+  dead: boolean;
 }
 
 /**
- * Locks and reads, for all questions at once, inside `tx`. The locks are held until `tx` ends, so what was alive stays
- * alive until what the caller writes in `tx` is committed.
+ * Current epochs of carried subjects (all of them UUIDs), and which are agents or people that are dead by state or expiry.
+ * The asking agent and its owner are left out: the batch has read them.
+ */
+async function readCarried(tx: TransactionSql, questions: readonly Question[]): Promise<Map<string, Carried>> {
+  const others = ({ agentId, ownerId, carried }: Question) =>
+    Object.keys(carried).filter((id) => id !== agentId && id !== ownerId);
+  const ids = [...new Set(questions.flatMap(others))];
+  if (ids.length === 0) return new Map();
+  const rows = await tx<Carried[]>`
+    select d.id, coalesce(s.epoch, 0)::float8 as epoch,
+      l.dead is not null or coalesce(not p.active or p.deleted_at is not null, false) as dead
+    from unnest(${ids}::text[]) as d (id)
+    left join subjects s on s.id = d.id
+    left join liveness(${ids}::uuid[]) l on l.agent = d.id::uuid
+    left join people p on p.id = d.id::uuid`;
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** What a row says of its question. */
+function toLiveness(question: Question, row: Row, carried: ReadonlyMap<string, Carried>): Liveness {
+  if (row.busy) return { state: 'busy' };
+  if (row.stale) return { state: 'stale' };
+  if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };
+  for (const [id, epoch] of Object.entries(question.carried)) {
+    const current = row.epochs?.[id] ?? carried.get(id)?.epoch ?? 0;
+    if (current > epoch || carried.get(id)?.dead === true) {
+      return { state: 'dead', reason: 'subject_token_invalid', at: row.at };
+    }
+  }
+  const epochs = { ...question.carried, ...row.epochs };
+  return { state: 'live', question, epochs, at: row.at, expiresAt: row.expires } as unknown as Live;
+}
+
+/**
+ * Locks and reads, for all questions at once, inside `tx`, and takes what `taking` says. The locks are held until `tx`
+ * ends, so what was alive stays alive until what the caller writes in `tx` is committed.
  *
- * @throws WritError `unavailable` on a database that only reads: a standby, or a primary that was demoted, cannot know
- *   what was revoked elsewhere.
+ * @throws an outage on a database that only reads: a standby, or a primary that was demoted, cannot know what was revoked
+ *   elsewhere, and gives no such lock and no such number.
  */
 export async function readLiveness(
   tx: TransactionSql,
   questions: readonly Question[],
-  options: { wait: boolean },
-): Promise<Liveness[]> {
-  const missed = await takeLocks(tx, questions, options.wait);
-  // A statement later than the lock: under READ COMMITTED only that one is sure to see what the lock waited for.
-  const [rows, carried] = await Promise.all([readState(tx, questions), readCarried(tx, questions)]);
-  return questions.map((question, index): Liveness => {
+  { wait, taking }: { wait: boolean; taking?: Taking },
+): Promise<Taken> {
+  // Sent together and run one after the other: what is carried is read under the locks as well.
+  const [rows, carried, primary] = await Promise.all([
+    readBatch(tx, questions, wait, taking),
+    readCarried(tx, questions),
+    taking === undefined ? isPrimary(tx) : true,
+  ]);
+  if (!primary) throw new WritError('unavailable', 'the database only reads: it is not the primary');
+  const found = questions.map((question, index): Liveness => {
     const row = rows[index];
     if (row === undefined) throw new Error('a question without an answer');
-    if (row.only_reads) throw new WritError('unavailable', 'the database only reads: it is not the primary');
-    if (locksOf(question).some((id) => missed.has(id))) return { state: 'busy' };
-    if (row.stale) return { state: 'stale' };
-    if (row.dead !== null) return { state: 'dead', reason: row.dead, at: row.at };
-    for (const [id, epoch] of Object.entries(question.carried)) {
-      if ((carried.epochs.get(id) ?? 0) > epoch || carried.dead.has(id)) {
-        return { state: 'dead', reason: 'subject_token_invalid', at: row.at };
-      }
-    }
-    const epochs = { ...question.carried, ...row.epochs };
-    return { state: 'live', question, epochs, at: row.at, expiresAt: row.expires } as unknown as Live;
+    return toLiveness(question, row, carried);
   });
+  const [{ counter = null, placed = null } = {}] = rows;
+  const count = rows.filter(({ busy }) => !busy).length;
+  const place =
+    taking === undefined || counter === null || placed === null
+      ? undefined
+      : { node: taking.node, first: Number(counter) - count + 1, at: new Date(placed) };
+  return { found, fresh: rows.map((row) => row.fresh), place };
+}
+
+/** Who takes something finds out by that. */
+async function isPrimary(tx: TransactionSql): Promise<boolean> {
+  const [row] = await tx<{ writes: boolean }[]>`select current_setting('transaction_read_only') = 'off' as writes`;
+  return row?.writes === true;
 }

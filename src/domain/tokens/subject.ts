@@ -1,5 +1,5 @@
 /** Reads an access token that Writ issued: form, signature, type, issuer and expiry; not yet whether it is alive. */
-import { verify } from 'node:crypto';
+import { isSigned } from '../../platform/keys/jws.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
 import { type AccessTokenClaims, jwtTypes } from '../../protocol.ts';
 
@@ -17,19 +17,6 @@ function parsePart(part: string | undefined): Record<string, unknown> | undefine
   }
 }
 
-function isSignedBy(key: ReturnType<Keyring['verificationKey']>, input: string, signature: Buffer): boolean {
-  if (key === undefined || key.revoked) return false;
-  const data = Buffer.from(input);
-  switch (key.algorithm) {
-    case 'ES256':
-      return verify('sha256', data, { key: key.publicKey, dsaEncoding: 'ieee-p1363' }, signature);
-    case 'Ed25519':
-      return verify(null, data, key.publicKey, signature);
-    case 'RS256':
-      return verify('sha256', data, key.publicKey, signature);
-  }
-}
-
 /**
  * The claims of a token of ours, or `undefined` for anything else: foreign, edited, another type, expired, a dead key.
  * Revocation is for `readLiveness` to decide.
@@ -42,8 +29,8 @@ export function readToken(keyring: Keyring, issuer: string, token: string, now: 
   if (header.typ !== jwtTypes.accessToken || typeof header.kid !== 'string' || header.crit !== undefined)
     return undefined;
   const key = keyring.verificationKey(header.kid);
-  if (header.alg !== key?.algorithm || !isSignedBy(key, `${head}.${body}`, Buffer.from(tail, 'base64url')))
-    return undefined;
+  if (key === undefined || key.revoked || header.alg !== key.algorithm) return undefined;
+  if (!isSigned(key.algorithm, key.publicKey, `${head}.${body}`, Buffer.from(tail, 'base64url'))) return undefined;
   // Signed by our own signer, whose argument is of this type.
   const claims = parsePart(body) as unknown as AccessTokenClaims | undefined;
   if (claims === undefined || claims.iss !== issuer) return undefined;

@@ -1,10 +1,8 @@
 /**
- * Between hono and the engine. The body is read here, once and bounded, by the parser that all edges share; the engine
+ * Between Node and the engine. The body is read here, once and bounded, by the parser that all edges share; the engine
  * is handed the same bytes. After the engine has spoken, and before anything is sent, what it does not do is done here:
  * answers of introspection and revocation, the audit record of refusals, outages in their right form, headers.
  */
-import type { HttpBindings } from '@hono/node-server';
-import type { Context } from 'hono';
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import { append } from '../../domain/audit/append.ts';
 import { spendAssertion } from '../../domain/tokens/assertions.ts';
@@ -12,6 +10,7 @@ import { introspect, revokeToken, type TokenReader } from '../../domain/tokens/i
 import { WritError } from '../../errors.ts';
 import { isOutage, transaction } from '../../platform/db/client.ts';
 import { withDeadline } from '../../platform/http/deadline.ts';
+import type { Call } from '../../platform/http/observe.ts';
 import { RateLimited } from '../../platform/http/rate-limit.ts';
 import { findCredentialProblem } from './credentials.ts';
 import { clientErrorPage } from './refusals.ts';
@@ -142,10 +141,10 @@ const isForm = (ctx: KoaContextWithOIDC): boolean =>
   /^(application\/x-www-form-urlencoded)?$/.test(ctx.get('content-type'));
 
 /** What every answer carries. */
-export const headersOf = ({ act }: RequestState): Record<string, string> => ({
+export const headersOf = (requestId: string): Record<string, string> => ({
   'Cache-Control': 'no-store',
   'X-Content-Type-Options': 'nosniff',
-  'X-Request-ID': act.requestId,
+  'X-Request-ID': requestId,
 });
 
 /** Installs the work around the engine's own. */
@@ -170,18 +169,17 @@ export function surround(engine: Provider, parts: BridgeParts): void {
     }
     // The engine opens its endpoints to every web page. Agents are no web pages, and neither way invites them.
     for (const name of ['Vary', 'Access-Control-Allow-Origin', 'Access-Control-Expose-Headers']) ctx.remove(name);
-    ctx.set(headersOf(state));
+    ctx.set(headersOf(state.act.requestId));
   });
 }
 
-/** Lets the engine answer the request of `c`, whose body was already read. */
+/** Lets the engine answer a call whose body was already read. */
 export async function runEngine(
   engine: Provider,
-  c: Context<{ Bindings: HttpBindings }>,
+  { path, incoming, outgoing }: Call,
   bytes: Uint8Array,
   state: RequestState,
 ): Promise<void> {
-  const { incoming, outgoing } = c.env;
   states.set(incoming, state);
   // The engine reads its request as a stream: here it is again, from the bytes.
   async function* iterator() {
@@ -193,6 +191,6 @@ export async function runEngine(
   });
   incoming.headers['content-length'] = String(bytes.length);
   // Under an issuer with a path, too, the engine knows its routes from the root.
-  incoming.url = c.req.path.slice(c.req.path.lastIndexOf('/oauth/'));
+  incoming.url = path;
   await engine.callback()(incoming, outgoing);
 }

@@ -2,8 +2,8 @@
  * The rate of one client. What a request claims is only looked at; what is proven is charged, once it was: a stranger who
  * claims somebody's id must not use up what is theirs.
  */
-import type { HttpBindings } from '@hono/node-server';
 import { canonicalId } from '../../platform/db/uuid.ts';
+import type { Call } from '../../platform/http/observe.ts';
 import { type Limits, RateLimited, toFields } from '../../platform/http/rate-limit.ts';
 import { readSub } from './credentials.ts';
 import { formValue, type RequestState } from './state.ts';
@@ -13,18 +13,13 @@ const maxIdLength = 128;
 const nothing = (): void => {};
 
 /** Returns what charges the client, to be called when it has proven itself. @throws RateLimited when its bucket is empty. */
-export function holdBack(
-  { client: limiter }: Limits,
-  state: RequestState,
-  { incoming, outgoing }: HttpBindings,
-): () => void {
+export function holdBack({ client: limiter }: Limits, state: RequestState, { incoming, outgoing }: Call): () => void {
   if (limiter === null) return nothing;
   const claimed = readClaimed(state, incoming.headers.authorization);
   if (claimed === undefined) return nothing;
   const standing = limiter.look(claimed);
   if (standing.waitSeconds > 0) throw new RateLimited(limiter.policy, standing);
   const left = { ...standing, remaining: standing.remaining - 1 };
-  // On Node's response: whoever answers, the engine or hono, adds to it.
   for (const [name, value] of Object.entries(toFields(limiter.policy, left))) outgoing.setHeader(name, value);
   return () => limiter.charge(claimed);
 }

@@ -15,10 +15,17 @@ export interface TokenEndpoint {
   observe(outcome: 'issued' | 'exchanged' | 'refused', reason?: string): void;
 }
 
+// Of a caller that was read once and asks again.
+const requesters = new WeakMap<Caller, Requester>();
+
 function toRequester(caller: Caller | null | undefined): Requester | null {
   if (caller?.type !== 'agent') return null;
+  const known = requesters.get(caller);
+  if (known !== undefined) return known;
   const { id, name, ownerId, environment, version, intentIds } = caller;
-  return { id, name, ownerId, environment, version, intentIds: new Set(intentIds), trust: trustOf(caller) };
+  const made = { id, name, ownerId, environment, version, intentIds: new Set(intentIds), trust: trustOf(caller) };
+  requesters.set(caller, made);
+  return made;
 }
 
 /** What a caller proves itself with, comparable. */

@@ -50,6 +50,9 @@ const session = {
   TimeZone: 'UTC',
   DateStyle: 'ISO',
   synchronous_commit: 'on',
+  // Locks are taken in one statement and what they guard is read in a later one, which has to see what the lock waited for:
+  // under any other level it sees what stood before.
+  default_transaction_isolation: 'read committed' as const,
   statement_timeout: 6_000,
   lock_timeout: 3_000,
   idle_in_transaction_session_timeout: 9_000,

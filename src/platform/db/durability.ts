@@ -13,6 +13,7 @@ interface Facts {
   version: string;
   in_recovery: boolean;
   read_only: string;
+  isolation: string;
   encoding: string;
 }
 
@@ -25,6 +26,7 @@ export async function refuseUnsafe(sql: Sql): Promise<void> {
     select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes,
            current_setting('synchronous_commit') as synchronous_commit, current_setting('server_version_num') as version,
            pg_is_in_recovery() as in_recovery, current_setting('transaction_read_only') as read_only,
+           current_setting('transaction_isolation') as isolation,
            current_setting('server_encoding') as encoding`;
   if (facts === undefined) throw new UnsafeDatabaseError('the database did not say how it is set up');
   const reasons = findReasons(facts);
@@ -44,6 +46,10 @@ function findReasons(facts: Facts): string[] {
   }
   if (facts.in_recovery) reasons.push('it is a standby: point DATABASE_URL at the primary');
   else if (facts.read_only === 'on') reasons.push('it is read-only: remove default_transaction_read_only');
+  if (facts.isolation !== 'read committed') {
+    // What a lock waited for has to be seen by the statement after it.
+    reasons.push(`its isolation is ${facts.isolation}: remove default_transaction_isolation from DATABASE_URL`);
+  }
   if (facts.encoding !== 'UTF8')
     reasons.push(`its encoding is ${facts.encoding}: create the database with encoding UTF8`);
   return reasons;

@@ -232,11 +232,21 @@ export const auditEntries = pgTable(
     jti: text('jti'),
     expiresAt: instant('expires_at'),
     dependsOn: text('depends_on').array(),
-    number: count('number'),
-    hash: bytea('hash'),
   },
   (table) => [primaryKey({ columns: [table.node, table.counter] })],
 );
+
+export const auditChain = pgTable('audit_chain', {
+  number: count('number').primaryKey(),
+  node: uuid('node').notNull(),
+  counter: count('counter').notNull(),
+  hash: bytea('hash').notNull(),
+});
+
+export const auditSealed = pgTable('audit_sealed', {
+  node: uuid('node').primaryKey(),
+  counter: count('counter').notNull(),
+});
 
 export const checkpoints = pgTable('checkpoints', {
   number: count('number').primaryKey(),

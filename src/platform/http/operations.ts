@@ -1,20 +1,18 @@
 /**
  * What operators and load balancers see: `/livez` (the process runs), `/readyz` (it can answer: the database does, and
- * it is not stopping), `/metrics`; and, for every request, its id, its duration and the headers that all answers carry.
+ * it is not stopping), `/metrics`; and what becomes of faults and unknown paths.
  */
 import { timingSafeEqual } from 'node:crypto';
-import type { HttpBindings } from '@hono/node-server';
-import { type Context, Hono, type MiddlewareHandler } from 'hono';
-import { matchedRoutes } from 'hono/route';
+import { type Context, Hono } from 'hono';
 import { WritError } from '../../errors.ts';
 import { isOutage, type Sql } from '../db/client.ts';
 import { hashSecret } from '../keys/secret.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import { withDeadline } from './deadline.ts';
-import { createRequestId, type Logger } from './log.ts';
+import type { Logger } from './log.ts';
+import { createObserver, type ObservedEnv, type Observer } from './observe.ts';
 import { respondProblem } from './problem.ts';
 import { remoteAddressOf } from './remote-address.ts';
-import { traceRequest } from './tracing.ts';
 
 export interface OperationsParts {
   sql: Sql;
@@ -25,11 +23,9 @@ export interface OperationsParts {
   metricsToken: string | undefined;
 }
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string; traceId?: string } };
-
 export interface Operations {
-  routes: Hono<Env>;
-  observe: MiddlewareHandler<Env>;
+  routes: Hono<ObservedEnv>;
+  observer: Observer;
   notFound(c: Context): Response;
   answerFault(error: unknown, c: Context, log: Logger): Response;
   beReady(ready: boolean): void;
@@ -46,38 +42,6 @@ function mayReadMetrics(c: Context, parts: OperationsParts): boolean {
     return timingSafeEqual(hashSecret(given), hashSecret(parts.metricsToken));
   }
   return loopback.test(remoteAddressOf(c) ?? '');
-}
-
-/** The pattern that fits best. A catch-all, which also stands behind what is known, only where nothing else fits. */
-function routeOf(c: Context): string {
-  const patterns = matchedRoutes(c).map(({ path }) => path);
-  return patterns.findLast((path) => !path.endsWith('*')) ?? patterns.at(-1) ?? '';
-}
-
-/** What the protocol engine has answered by itself stands on the response of Node. */
-const statusOf = ({ res: { status }, env }: Context<Env>): number =>
-  status === 200 ? (env.outgoing?.statusCode ?? status) : status;
-
-/** Around everything: the request's id, its span, its time, and what every answer carries. */
-function observeWith({ httpDuration }: Metrics, isReady: () => boolean): MiddlewareHandler<Env> {
-  return async (c, next) => {
-    const requestId = createRequestId();
-    c.set('requestId', requestId);
-    const stop = httpDuration.startTimer();
-    // Stopping: whoever is connected connects anew, elsewhere, and no idle connection is left to be closed on them.
-    if (!isReady() && c.env.outgoing !== undefined) c.env.outgoing.shouldKeepAlive = false;
-    const describe = () => ({ route: routeOf(c), status: statusOf(c) });
-    const [traceparent, tracestate] = [c.req.header('traceparent'), c.req.header('tracestate')];
-    const answer = async (traceId: string | undefined) => {
-      if (traceId !== undefined) c.set('traceId', traceId);
-      await next();
-    };
-    await traceRequest({ method: c.req.method, traceparent, tracestate }, answer, describe);
-    const { route, status } = describe();
-    stop({ route, method: c.req.method, status: String(status) });
-    c.res.headers.set('X-Request-ID', requestId);
-    c.res.headers.set('X-Content-Type-Options', 'nosniff');
-  };
 }
 
 export function createOperations(parts: OperationsParts): Operations {
@@ -100,7 +64,7 @@ export function createOperations(parts: OperationsParts): Operations {
     }
   };
 
-  const routes = new Hono<Env>();
+  const routes = new Hono<ObservedEnv>();
   routes.get('/livez', (c) => c.text('live\n'));
   routes.get('/readyz', async (c) => {
     const database = await isAnswering();
@@ -116,7 +80,7 @@ export function createOperations(parts: OperationsParts): Operations {
 
   return {
     routes,
-    observe: observeWith(metrics, () => ready),
+    observer: createObserver(metrics, () => ready),
     notFound: () => respondProblem('not_found'),
     answerFault: (error, c, log) => {
       const requestId: unknown = c.get('requestId');
@@ -135,7 +99,9 @@ export function createOperations(parts: OperationsParts): Operations {
       const [row] = await sql<{ unsealed: number; lag: number }[]>`
         select count(*)::float8 as unsealed,
           coalesce(greatest(extract(epoch from clock_timestamp() - min(at)), 0), 0)::float8 as lag
-        from audit_entries where number is null`;
+        from audit_nodes n left join audit_sealed s on s.node = n.node
+        join audit_entries e on e.node = n.node and e.counter > coalesce(s.counter, 0)
+        where n.counter > coalesce(s.counter, 0)`;
       seen.unsealed = row?.unsealed ?? Number.NaN;
       seen.sealingLag = row?.lag ?? Number.NaN;
     },

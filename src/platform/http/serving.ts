@@ -1,6 +1,8 @@
 /** Listening, being mounted, and stopping in order. */
-import { type HttpBindings, type ServerType, serve } from '@hono/node-server';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { type Env, Hono } from 'hono';
+import type { Call } from './observe.ts';
 
 type NodeEnv = Env & { Bindings: HttpBindings };
 
@@ -35,7 +37,7 @@ export function createClosing(): Closing {
  * An issuer with a path: everything lies under it and nothing at the root, so that a proxy which admits only the path
  * admits only Writ; but for the probes, and the well-known address that RFC 8414 §3.1 inserts between host and path.
  */
-export function mountAt<E extends NodeEnv>(app: Hono<E>, issuer: string): Hono<E> {
+function mountAt<E extends NodeEnv>(app: Hono<E>, issuer: string): Hono<E> {
   const path = new URL(issuer).pathname.replace(/\/$/, '');
   if (path === '') return app;
   const outer = new Hono<E>();
@@ -60,23 +62,54 @@ export function mountAt<E extends NodeEnv>(app: Hono<E>, issuer: string): Hono<E
  */
 const keepAliveMs = 75_000;
 
+/** POSTs that go past the router, to those who answer on Node's own objects. */
+export interface Direct {
+  paths: readonly string[];
+  /** Never rejects. */
+  answer(call: Pick<Call, 'path' | 'incoming' | 'outgoing'>): Promise<void>;
+}
+
+/** A host, with a port or without; what is odder is for the router to refuse. */
+const plainHost = /^[\w.-]+(:\d+)?$/;
+
+/** Whatever is not exactly a POST to one of the paths is for the router, which knows every spelling of them as well. */
+function directing({ paths, answer }: Direct, issuer: string, otherwise: RequestListener): RequestListener {
+  const base = new URL(issuer).pathname.replace(/\/$/, '');
+  const routes = new Map(paths.map((path) => [`${base}${path}`, path]));
+  const routeOf = ({ method, url = '', headers: { host = '' } }: IncomingMessage) =>
+    method === 'POST' && plainHost.test(host) ? routes.get(url) : undefined;
+  return (incoming, outgoing) => {
+    const path = routeOf(incoming);
+    if (path === undefined) otherwise(incoming, outgoing);
+    else void answer({ path, incoming, outgoing });
+  };
+}
+
+export interface Listening {
+  port: number;
+  host: string;
+  issuer: string;
+}
+
 /** Resolves once the port is open; rejects when it cannot be. */
-export function listen<E extends NodeEnv>(app: Hono<E>, where: { port: number; host: string }): Promise<ServerType> {
+export function listen<E extends NodeEnv>(app: Hono<E>, direct: Direct, where: Listening): Promise<Server> {
+  const routed = getRequestListener(mountAt(app, where.issuer).fetch, { hostname: where.host });
+  const server = createServer(directing(direct, where.issuer, routed as RequestListener));
+  server.keepAliveTimeout = keepAliveMs;
   return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, port: where.port, hostname: where.host }, () => resolve(server));
-    if ('keepAliveTimeout' in server) server.keepAliveTimeout = keepAliveMs;
     server.once('error', reject);
+    server.listen(where.port, where.host, () => resolve(server));
   });
 }
 
 /** Takes no new connection and lets what is being answered finish, for ten seconds at most. */
-export function drain(server: ServerType): Promise<void> {
+export function drain(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    const cut = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), 10_000);
+    const cut = setTimeout(() => server.closeAllConnections(), 10_000);
     server.close(() => {
       clearTimeout(cut);
       resolve();
     });
-    if ('closeIdleConnections' in server) server.closeIdleConnections();
+    server.closeIdleConnections();
   });
 }

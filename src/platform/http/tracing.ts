@@ -12,7 +12,9 @@
 import {
   type Attributes,
   type Context,
+  context,
   createTraceState,
+  isSpanContextValid,
   type Link,
   ROOT_CONTEXT,
   type Span,
@@ -26,8 +28,8 @@ import {
 
 export type { Link } from '@opentelemetry/api';
 
-// Asked for each time: the SDK may be registered after this file was read.
-const tracer = (): Tracer => trace.getTracer('writ');
+// Finds the SDK when it is first needed, which may have been registered after this file was read.
+const tracer: Tracer = trace.getTracer('writ');
 
 const traceparentPattern = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 const maxTracestate = 512;
@@ -65,9 +67,9 @@ export async function traceRequest(
   describe: () => { route: string; status: number },
 ): Promise<void> {
   const parent = traceparent === undefined ? undefined : readTraceparent(traceparent, tracestate);
-  const context: Context = parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent);
+  const within = parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent);
   const attributes = { 'http.request.method': method };
-  await run(method, { kind: SpanKind.SERVER, attributes }, context, async (span) => {
+  await run(method, { kind: SpanKind.SERVER, attributes }, within, async (span) => {
     await answer(parent?.traceId);
     if (!span.isRecording()) return;
     const { route, status } = describe();
@@ -77,12 +79,18 @@ export async function traceRequest(
   });
 }
 
-/** Runs `work` in a span below the one that is active, unless `root` says otherwise; `note` adds attributes that are known only then. */
+/** Runs `work` in a span below the one that is active, unless `root` says otherwise; it adds what is known only then. */
 export const inSpan = <T>(
   name: string,
-  options: Pick<SpanOptions, 'root' | 'attributes' | 'links'>,
-  work: (note: (attributes: Attributes) => void) => Promise<T>,
-): Promise<T> => run(name, options, undefined, (span) => work((attributes) => span.setAttributes(attributes)));
+  options: Pick<SpanOptions, 'root'>,
+  work: (note: (attributes: Attributes) => void, link: (links: Link[]) => void) => Promise<T>,
+): Promise<T> =>
+  run(name, options, undefined, (span) =>
+    work(
+      (attributes) => span.setAttributes(attributes),
+      (links) => span.addLinks(links),
+    ),
+  );
 
 /** The span that is active here, for work that is done for several at once. */
 export function linkHere(): Link | undefined {
@@ -90,24 +98,23 @@ export function linkHere(): Link | undefined {
   return span === undefined ? undefined : { context: span.spanContext() };
 }
 
-function run<T>(
+async function run<T>(
   name: string,
   options: SpanOptions,
-  context: Context | undefined,
+  parent: Context | undefined,
   work: (span: Span) => Promise<T>,
 ): Promise<T> {
-  const observed = async (span: Span): Promise<T> => {
-    try {
-      return await work(span);
-    } catch (error) {
-      // Not its message: that may hold what nobody may read.
-      span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : 'error' });
-      throw error;
-    } finally {
-      span.end();
-    }
-  };
-  return context === undefined
-    ? tracer().startActiveSpan(name, options, observed)
-    : tracer().startActiveSpan(name, options, context, observed);
+  const within = parent ?? context.active();
+  const span = tracer.startSpan(name, options, within);
+  // Nobody traces: there is nothing to hand down, and no way of it to pay for.
+  if (!isSpanContextValid(span.spanContext())) return work(span);
+  try {
+    return await context.with(trace.setSpan(within, span), work, undefined, span);
+  } catch (error) {
+    // Not its message: that may hold what nobody may read.
+    span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : 'error' });
+    throw error;
+  } finally {
+    span.end();
+  }
 }

@@ -7,21 +7,25 @@ import { constants, type KeyObject, verify } from 'node:crypto';
 /** RFC 7518 §3.1, RFC 8037, RFC 9864: what callers may sign with. */
 export type JwsAlgorithm = 'ES256' | 'Ed25519' | 'EdDSA' | 'RS256' | 'PS256';
 
-/** One of the two numbers of an ECDSA signature as a DER INTEGER: no needless zeros, and never negative. */
-function toInteger(number: Buffer): Buffer {
+/** Writes `number`, one of the two of an ECDSA signature, as a DER INTEGER: no needless zeros, never negative. */
+function writeInteger(der: Buffer, at: number, number: Buffer): number {
   let start = 0;
   while (start < number.length - 1 && number[start] === 0) start += 1;
-  const digits = number.subarray(start);
-  const isNegative = ((digits[0] ?? 0) & 0x80) !== 0;
-  return Buffer.concat([Buffer.from([0x02, digits.length + (isNegative ? 1 : 0)]), isNegative ? zero : empty, digits]);
+  const padding = ((number[start] ?? 0) & 0x80) === 0 ? 0 : 1;
+  const length = number.length - start + padding;
+  der[at] = 0x02;
+  der[at + 1] = length;
+  der[at + 2] = 0;
+  return at + 2 + padding + number.copy(der, at + 2 + padding, start);
 }
-const zero = Buffer.from([0]);
-const empty = Buffer.alloc(0);
 
+/** An ECDSA signature as JWS has it, two numbers of 32 bytes, as DER. */
 function toDer(jose: Buffer): Buffer {
-  const r = toInteger(jose.subarray(0, 32));
-  const s = toInteger(jose.subarray(32));
-  return Buffer.concat([Buffer.from([0x30, r.length + s.length]), r, s]);
+  const der = Buffer.allocUnsafe(2 + 2 * 35);
+  const end = writeInteger(der, writeInteger(der, 2, jose.subarray(0, 32)), jose.subarray(32));
+  der[0] = 0x30;
+  der[1] = end - 2;
+  return der.subarray(0, end);
 }
 
 /** Whether `signature` is the signature of `input` (header, dot, payload) under `key`. Never throws for bad signatures. */
