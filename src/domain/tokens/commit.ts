@@ -96,7 +96,7 @@ export function createCommitQueue(db: Db, node: AuditNode, observe?: (size: numb
 
   return {
     commit: (candidate) =>
-      new Promise<Settled>((resolve, reject): void => {
+      new Promise<Settled>((resolve, reject) => {
         if (open >= maxQueued) return reject(new WritError('unavailable', 'too many requests are being answered'));
         open += 1;
         queued.push({ candidate, link: linkHere(), resolve, reject });
