@@ -43,7 +43,9 @@ export async function findClient(executor: Executor, clientId: string): Promise<
         select jsonb_agg(g.intent_id) from agent_intents g where g.agent_id = agents.id), '[]')`,
     })
     .from(agents)
-    .where(eq(agents.id, clientId));
+    .where(eq(agents.id, clientId))
+    .prepare('client')
+    .execute();
   if (row === undefined) return null;
   const { jwks, secretHash, ...client } = row;
   return { ...client, ...(jwks && { jwks }), ...(secretHash && { secretHash }) };
