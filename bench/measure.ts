@@ -107,7 +107,7 @@ async function measure(contestant: Contestant, client: Client, count: number, po
     databaseMs: database === undefined || databaseAfter === undefined ? undefined : (databaseAfter - database) / count,
     rssMiB: atEnd.rssBytes / 2 ** 20,
     clientShare: (user + system) / 1000 / run.elapsedMs,
-    waitedShare: (atEnd.waitedMs - before.waitedMs) / run.elapsedMs,
+    waitedShare: Math.max(0, (atEnd.waitedMs - before.waitedMs) / run.elapsedMs),
   };
 }
 

@@ -181,6 +181,9 @@ export async function measureTokens(bench: Bench): Promise<Section[]> {
       notes: [
         `${pace.rounds} rounds of ${pace.seconds} s over ${pace.connections} connections, ${callersOfEach} clients. ` +
           'CPU is the server process alone, until it has settled (sealing of the audit log included).',
+        ...(kind === 'exchange'
+          ? ['Each client exchanges one token again and again, whose signature Writ verifies once.']
+          : []),
         ...noteDisturbance(results),
       ],
       header,
