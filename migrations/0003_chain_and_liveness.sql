@@ -87,7 +87,7 @@ create function take_batch(
   node uuid, assertions text[], assertions_until timestamptz[]
 ) returns table (
   n integer, busy boolean, stale boolean, dead text, epochs json, expires float8, at float8,
-  fresh boolean, counter text, placed float8
+  fresh boolean, counter text, placed float8, transaction text
 ) language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -131,6 +131,9 @@ begin
     select array_agg(i.id) into used from inserted i;
     update audit_nodes set counter = audit_nodes.counter + taken where audit_nodes.node = take_batch.node
     returning audit_nodes.counter, clock_timestamp() into last, taken_at;
+    if last is null then
+      raise exception 'audit node % is not enlisted', node;
+    end if;
   end if;
 
   return query
@@ -138,7 +141,7 @@ begin
     extract(epoch from s.at)::float8,
     -- Of two that are equal, the first.
     a.id is null or (a.turn = 1 and coalesce(a.id = any (used), false)),
-    last::text, floor(extract(epoch from taken_at) * 1000)::float8
+    last::text, floor(extract(epoch from taken_at) * 1000)::float8, pg_current_xact_id_if_assigned()::text
   from unnest(states) s
   left join (
     select a.id, a.n, row_number() over (partition by a.id order by a.n) as turn

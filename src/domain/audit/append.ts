@@ -37,6 +37,8 @@ export interface Place {
   node: AuditNode;
   first: number;
   at: Date;
+  /** The transaction that took them; in no other are they filled. */
+  transaction: string;
 }
 
 /**
@@ -59,19 +61,27 @@ export async function append(executor: Executor, act: Act, events: readonly Audi
 export async function takePlace(run: Run, node: AuditNode, count: number): Promise<Place> {
   const [taken] = await run`
     update audit_nodes set counter = counter + ${count}::int where node = ${node.id}::uuid
-    returning counter::text as counter, floor(extract(epoch from clock_timestamp()) * 1000)::text as at`;
+    returning counter::text as counter, floor(extract(epoch from clock_timestamp()) * 1000)::text as at,
+      pg_current_xact_id()::text as transaction`;
   if (taken === undefined) throw new Error(`audit node ${node.id} is not enlisted`);
   const first = Number(Reflect.get(taken, 'counter')) - count + 1;
-  return { node, first, at: new Date(Number(Reflect.get(taken, 'at'))) };
+  const at = new Date(Number(Reflect.get(taken, 'at')));
+  return { node, first, at, transaction: `${Reflect.get(taken, 'transaction')}` };
 }
 
-/** Writes one entry for each record, at a place that was taken for as many. All acts are of the place's node. */
-export async function insertAt(run: Run, { node, first, at }: Place, records: readonly AuditRecord[]): Promise<void> {
+/**
+ * Writes one entry for each record, at a place that was taken for as many. All acts are of the place's node.
+ *
+ * Throws at once for a record that cannot be written. Writes nothing, and rejects, outside of the transaction that took
+ * the place: the driver repeats a prepared statement that its session has forgotten, and by then that one may be over.
+ */
+export function insertAt(run: Run, place: Place, records: readonly AuditRecord[]): Promise<void> {
+  const { node, first, at, transaction: own } = place;
   const rows = records.map(({ act, event }, index) => compose(act, first + index, at, event));
   const column = (read: (row: AuditRow) => string | null): (string | null)[] => rows.map(read);
   // JSON text has no line break, and a text that is cut there needs no escapes.
   const bodies = column((row) => row.body).join('\n');
-  await run`
+  const written = run`
     insert into audit_entries
       (node, counter, at, kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on)
     select ${node.id}::uuid, ${first}::bigint + n - 1, ${at.toISOString()}::timestamptz, kind, body, decode(mac, 'hex'),
@@ -87,5 +97,10 @@ export async function insertAt(run: Run, { node, first, at }: Place, records: re
       ${column((row) => row.jti)}::text[],
       ${column((row) => row.expiresAt?.toISOString() ?? null)}::timestamptz[],
       ${column((row) => row.dependsOn && JSON.stringify(row.dependsOn))}::text[]
-    ) with ordinality as e (kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on, n)`;
+    ) with ordinality as e (kind, body, mac, agent_id, person_id, intent, jti, expires_at, depends_on, n)
+    where pg_current_xact_id_if_assigned()::text = ${own}`;
+  return Promise.resolve(written).then((result) => {
+    if (Reflect.get(result, 'count') !== records.length)
+      throw new Error('the transaction of an audit record was over before it');
+  });
 }

@@ -63,6 +63,7 @@ interface Row {
   fresh: boolean;
   counter: string | null;
   placed: number | null;
+  transaction: string | null;
 }
 
 /** What is done in the same breath for those that are not busy, unless one of them is stale. */
@@ -88,7 +89,7 @@ function readBatch(tx: TransactionSql, questions: readonly Question[], wait: boo
   const locks = questions.flatMap((question, index) => locksOf(question).map((id) => ({ id, of: index + 1 })));
   const assertions = taking?.assertions ?? [];
   return tx<Row[]>`
-    select busy, stale, dead, epochs, expires, at, fresh, counter, placed from take_batch(
+    select busy, stale, dead, epochs, expires, at, fresh, counter, placed, transaction from take_batch(
       ${wait}::boolean, ${lockOrder(locks.map(({ id }) => id))}::text[],
       ${locks.map((lock) => lock.of)}::integer[], ${locks.map(({ id }) => id)}::text[],
       ${questions.map((question) => question.agentId)}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
@@ -162,12 +163,12 @@ export async function readLiveness(
     if (row === undefined) throw new Error('a question without an answer');
     return toLiveness(question, row, carried);
   });
-  const [{ counter = null, placed = null } = {}] = rows;
+  const [{ counter = null, placed = null, transaction = null } = {}] = rows;
   const count = rows.filter(({ busy }) => !busy).length;
   const place =
-    taking === undefined || counter === null || placed === null
+    taking === undefined || counter === null || placed === null || transaction === null
       ? undefined
-      : { node: taking.node, first: Number(counter) - count + 1, at: new Date(placed) };
+      : { node: taking.node, first: Number(counter) - count + 1, at: new Date(placed), transaction };
   return { found, fresh: rows.map((row) => row.fresh), place };
 }
 

@@ -51,7 +51,8 @@ async function settle(db: Db, node: AuditNode, take: () => Promise<Candidate[]>,
       const one = outcome[index];
       return one === undefined || one.state === 'busy' || one.state === 'stale' ? [] : [{ act, event: record(one) }];
     });
-    // Not awaited here, so that COMMIT travels right behind it. If it fails, PostgreSQL makes that a ROLLBACK.
+    // Not awaited here, so that COMMIT travels right behind it. If it fails, PostgreSQL makes that a ROLLBACK; what is
+    // wrong with the records themselves is thrown here.
     written = insertAt(tx, place, records);
     written.catch(() => {});
     return { outcome };
@@ -78,10 +79,16 @@ export interface Parts {
 /** Settles one batch to its end; a failure is retried singly. Never rejects. */
 export async function land(parts: Parts, take: () => Promise<Entry[]>, wait: boolean): Promise<Landed> {
   let batch: Entry[] = [];
+  // Once, also when the connection is lost while it waits for its turn: what it takes has to be answered by somebody.
+  let taking: Promise<Entry[]> | undefined;
+  const takeOnce = (): Promise<Entry[]> => {
+    taking ??= take();
+    return taking;
+  };
   try {
     const outcomes = await inSpan('issue', { root: true }, (note, link) => {
       const taken = async (): Promise<Candidate[]> => {
-        batch = await take();
+        batch = await takeOnce();
         note({ 'writ.batch': batch.length });
         link(batch.flatMap((entry) => entry.link ?? []));
         return batch.map((entry) => entry.candidate);
@@ -101,7 +108,7 @@ export async function land(parts: Parts, take: () => Promise<Entry[]>, wait: boo
     return landed;
   } catch (error) {
     // There was not even a BEGIN: whoever would have been in the batch is told.
-    if (batch.length === 0) batch = await take();
+    batch = await takeOnce();
     const all = batch.map((entry) => () => entry.reject(error));
     if (batch.length <= 1 || isOutage(error)) return { answers: all, busy: [], again: [] };
     const singly: Landed[] = [];
