@@ -48,7 +48,7 @@ const ownWork = [
   /update "offboardings" set "answered_at"/,
 ];
 /** In transactions of the sealer. */
-const sealing = /writ:audit-sealer|audit_chain|join audit_sealed|signing_keys where kid/;
+const sealing = /writ:audit-sealer|signing_keys where kid/;
 
 interface Arming {
   n: number;
