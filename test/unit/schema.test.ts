@@ -44,7 +44,8 @@ const mirrorOf = (column: PgColumn): Column => ({
   name: column.name,
   type: column.getSQLType(),
   isRequired: column.notNull,
-  hasDefault: column.hasDefault,
+  // PostgreSQL keeps a generated column's expression as a default, and an identity elsewhere.
+  hasDefault: (column.hasDefault && column.generatedIdentity === undefined) || column.generated !== undefined,
 });
 
 test('the mirror has every table, and no others', async () => {

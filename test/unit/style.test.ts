@@ -79,8 +79,8 @@ describe('names', () => {
     const bad: string[] = [];
     for (const [path, text] of bare) {
       for (const [, , name = ''] of text.matchAll(/\b(function|class|interface|type)\s+(\w+)/g)) {
-        // RFC 7644 has a service provider.
-        const words = wordsOf(name.replace(/serviceProvider/i, ''));
+        // RFC 7644 has a service provider, and RFC 7643 §4.3 people have managers.
+        const words = wordsOf(name.replace(/serviceProvider|^Manager|^manager|Manager$/i, ''));
         if (words.some((word) => forbidden.has(word))) bad.push(`${path}: ${name}`);
       }
     }

@@ -8,7 +8,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { eq, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
-import { agents, type PublicJwk } from '../../platform/db/schema.ts';
+import { agents, type PublicJwk, people } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 
 /** What an authenticator needs of an agent. Says nothing about whether it is live. */
@@ -17,7 +17,7 @@ export interface Client {
   name: string;
   environment: string;
   ownerId: string;
-  /** Rises with every change; what is cached of an agent is compared by it. */
+  /** Rises with every change of the agent or of its owner's rights; what is cached of an agent is compared by it. */
   version: number;
   credentialKind: 'jwks' | 'secret';
   jwks?: { keys: PublicJwk[] };
@@ -35,7 +35,7 @@ export async function findClient(executor: Executor, clientId: string): Promise<
       name: agents.name,
       environment: agents.environment,
       ownerId: agents.ownerId,
-      version: agents.version,
+      version: sql`${agents.version} + ${people.rights}`.mapWith(agents.version),
       credentialKind: agents.credentialKind,
       jwks: agents.jwks,
       secretHash: agents.secretHash,
@@ -43,6 +43,7 @@ export async function findClient(executor: Executor, clientId: string): Promise<
         select jsonb_agg(g.intent_id) from agent_intents g where g.agent_id = agents.id), '[]')`,
     })
     .from(agents)
+    .innerJoin(people, eq(people.id, agents.ownerId))
     .where(eq(agents.id, clientId))
     .prepare('client')
     .execute();

@@ -64,11 +64,8 @@ export const touched = { version: sql`version + 1`, updatedAt: sql`clock_timesta
 
 /** Whether this person can answer for agents; `null`: there is no such person. Holds only under their lock. */
 export async function isOwnerLive(tx: Tx, ownerId: string): Promise<boolean | null> {
-  const [person] = await tx
-    .select({ active: people.active, deletedAt: people.deletedAt })
-    .from(people)
-    .where(eq(people.id, ownerId));
-  return person === undefined ? null : person.active && person.deletedAt === null;
+  const [person] = await tx.select({ live: people.live }).from(people).where(eq(people.id, ownerId));
+  return person === undefined ? null : person.live;
 }
 
 /** @throws WritError `invalid_request` when there is no such person, `conflict` when they have left. */

@@ -30,7 +30,7 @@ export async function findOwner(executor: Executor, owner: OwnerName): Promise<O
   const found = await executor
     .select({
       id: people.id,
-      live: sql<boolean>`${people.active} and ${people.deletedAt} is null`,
+      live: people.live,
       directoryId: people.directoryId,
       userName: people.userName,
     })

@@ -14,7 +14,7 @@ import type { Assertion, CommitQueue } from './commit.ts';
 import { decideExchange, dependOn, type ExchangeProposal } from './exchange.ts';
 import type { Dead, Live } from './live.ts';
 import { toDecision } from './record.ts';
-import { lifeOf, type SignedToken, sign, type TokenContent } from './sign.ts';
+import { hasWrites, lifeOf, type SignedToken, sign, type TokenContent } from './sign.ts';
 import { readToken } from './subject.ts';
 
 /** The authenticated agent, as read before any lock. */
@@ -110,6 +110,8 @@ function conclude(plan: Plan, requester: Requester, jti: string, found: Found): 
   if (found.state === 'replayed') return found;
   if (found.state === 'dead') return { state: 'refuse', refusal: gone[found.reason] };
   if (isDenial(plan)) return { state: 'refuse', refusal: plan.refusal };
+  // In quarantine: the owner has left, and reading is what was left to the agent.
+  if (found.readOnly && hasWrites(plan.grant)) return { state: 'refuse', refusal: gone.owner_inactive };
   const content = contentOf(plan, requester, jti);
   const { iat, exp } = lifeOf(content, found);
   if (exp > iat) return { state: 'grant', live: found, content };

@@ -34,7 +34,9 @@ export interface Live {
   readonly epochs: Readonly<Record<string, number>>;
   /** The database's clock, in seconds. */
   readonly at: number;
-  /** When the agent, or an ancestor, expires, in seconds. */
+  /** Its owner has left, and its leaver policy lets it go on reading (until `expiresAt`). */
+  readonly readOnly: boolean;
+  /** When the agent, or an ancestor, expires, or its quarantine ends, in seconds. */
   readonly expiresAt: number | null;
 }
 
@@ -57,6 +59,7 @@ interface Row {
   busy: boolean;
   stale: boolean;
   dead: 'owner_inactive' | 'agent_inactive' | null;
+  read_only: boolean | null;
   epochs: Record<string, number> | null;
   expires: number | null;
   at: number;
@@ -84,12 +87,12 @@ export interface Taken {
 
 const locksOf = (question: Question): string[] => [question.ownerId, ...Object.keys(question.carried)];
 
-/** The statement of `migrations/0003`: locks first, then reads, then what is taken. */
+/** The statement of `migrations/0005`: locks first, then reads, then what is taken. */
 function readBatch(tx: TransactionSql, questions: readonly Question[], wait: boolean, taking: Taking | undefined) {
   const locks = questions.flatMap((question, index) => locksOf(question).map((id) => ({ id, of: index + 1 })));
   const assertions = taking?.assertions ?? [];
   return tx<Row[]>`
-    select busy, stale, dead, epochs, expires, at, fresh, counter, placed, transaction from take_batch(
+    select busy, stale, dead, read_only, epochs, expires, at, fresh, counter, placed, transaction from settle_batch(
       ${wait}::boolean, ${lockOrder(locks.map(({ id }) => id))}::text[],
       ${locks.map((lock) => lock.of)}::integer[], ${locks.map(({ id }) => id)}::text[],
       ${questions.map((question) => question.agentId)}::uuid[], ${questions.map((question) => question.ownerId)}::uuid[],
@@ -116,10 +119,10 @@ async function readCarried(tx: TransactionSql, questions: readonly Question[]): 
   if (ids.length === 0) return new Map();
   const rows = await tx<Carried[]>`
     select d.id, coalesce(s.epoch, 0)::float8 as epoch,
-      l.dead is not null or coalesce(not p.active or p.deleted_at is not null, false) as dead
+      l.dead is not null or coalesce(not p.live, false) as dead
     from unnest(${ids}::text[]) as d (id)
     left join subjects s on s.id = d.id
-    left join liveness(${ids}::uuid[]) l on l.agent = d.id::uuid
+    left join standing(${ids}::uuid[]) l on l.agent = d.id::uuid
     left join people p on p.id = d.id::uuid`;
   return new Map(rows.map((row) => [row.id, row]));
 }
@@ -136,7 +139,8 @@ function toLiveness(question: Question, row: Row, carried: ReadonlyMap<string, C
     }
   }
   const epochs = { ...question.carried, ...row.epochs };
-  return { state: 'live', question, epochs, at: row.at, expiresAt: row.expires } as unknown as Live;
+  const readOnly = row.read_only === true;
+  return { state: 'live', question, epochs, at: row.at, readOnly, expiresAt: row.expires } as unknown as Live;
 }
 
 /**

@@ -5,7 +5,7 @@
 
 import { signAccessToken } from '../../platform/keys/access-token.ts';
 import type { Keyring } from '../../platform/keys/keyring.ts';
-import type { AccessTokenClaims, Actor } from '../../protocol.ts';
+import { type AccessTokenClaims, type Actor, isWriteAction } from '../../protocol.ts';
 import type { Api } from '../intents/catalogue.ts';
 import type { Grant } from '../intents/narrow.ts';
 import type { Live } from './live.ts';
@@ -51,13 +51,16 @@ function claimsOf(issuer: string, live: Live, content: TokenContent): AccessToke
   };
 }
 
+export const hasWrites = (grant: Grant): boolean => grant.details.some(({ actions }) => actions.some(isWriteAction));
+
 export interface SignedToken {
   token: string;
   claims: AccessTokenClaims;
 }
 
-/** Signs. Does not check anything itself: its arguments are the proof. */
+/** Signs. Its arguments are the proof; only that they fit each other is checked here. */
 export function sign(keyring: Keyring, issuer: string, live: Live, content: TokenContent): SignedToken {
+  if (live.readOnly && hasWrites(content.grant)) throw new Error('a write for an agent in quarantine');
   const claims = claimsOf(issuer, live, content);
   return { token: signAccessToken(keyring, content.api.signingAlgorithm, claims), claims };
 }

@@ -3,10 +3,12 @@
  * compares the columns of the two. Instants are `Date`; `bigint` columns are numbers (sequence numbers and counters
  * that stay far below 2^53).
  */
+import { sql } from 'drizzle-orm';
 import {
   bigint,
   boolean,
   customType,
+  doublePrecision,
   integer,
   jsonb,
   pgTable,
@@ -39,6 +41,11 @@ export type DirectoryKind =
   | 'authentik'
   | 'generic';
 export type AgentStatus = 'pending' | 'active' | 'suspended' | 'decommissioned';
+/** What becomes of an agent when its owner leaves. */
+export type LeaverPolicy = 'stop' | 'quarantine' | 'handover';
+export type GroupRole = 'admin' | 'security_reviewer' | 'auditor';
+export type HandoverState = 'offered' | 'accepted' | 'declined' | 'withdrawn';
+export type Confirmation = 'needed' | 'confirmed' | 'undone';
 export type LatchReason = 'owner_lost' | 'expired';
 /** A public JWK as registered. */
 export type PublicJwk = Record<string, unknown> & { kty: string };
@@ -48,6 +55,14 @@ export const directories = pgTable('directories', {
   name: text('name').notNull(),
   kind: text('kind').$type<DirectoryKind>().notNull(),
   createdAt: createdAt(),
+  requiredGroupId: uuid('required_group_id'),
+  massDeparturePercent: integer('mass_departure_percent'),
+  scimAgents: boolean('scim_agents').notNull().default(false),
+  scimAgentsEnvironment: text('scim_agents_environment').notNull().default('sandbox'),
+  silenceAfterSeconds: integer('silence_after_seconds'),
+  requestsPerMinute: integer('requests_per_minute'),
+  lastContactAt: instant('last_contact_at'),
+  silentSince: instant('silent_since'),
 });
 
 export const directoryTokens = pgTable('directory_tokens', {
@@ -55,6 +70,23 @@ export const directoryTokens = pgTable('directory_tokens', {
   directoryId: uuid('directory_id').notNull(),
   createdAt: createdAt(),
   expiresAt: instant('expires_at'),
+  warnedAt: instant('warned_at'),
+});
+
+export const scimRequests = pgTable('scim_requests', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  directoryId: uuid('directory_id').notNull(),
+  at: instant('at').notNull().defaultNow(),
+  requestId: text('request_id').notNull(),
+  method: text('method').notNull(),
+  path: text('path').notNull(),
+  status: integer('status').notNull(),
+  scimType: text('scim_type'),
+  detail: text('detail'),
+  ignored: text('ignored').array().notNull().default([]),
+  effect: text('effect'),
+  tookMs: doublePrecision('took_ms').notNull(),
+  userAgent: text('user_agent'),
 });
 
 export const people = pgTable('people', {
@@ -69,6 +101,12 @@ export const people = pgTable('people', {
   version: count('version').notNull().default(1),
   createdAt: createdAt(),
   updatedAt: updatedAt(),
+  /** The directory requires membership of a group that this person is not in. */
+  excluded: boolean('excluded').notNull().default(false),
+  /** Raised whenever what the person's agents may use at most may have changed. */
+  rights: count('rights').notNull().default(0),
+  /** The one definition of a live person: active, not excluded, not deleted. */
+  live: boolean('live').notNull().generatedAlwaysAs(sql`active and not excluded and deleted_at is null`),
 });
 
 export const groups = pgTable('groups', {
@@ -141,7 +179,51 @@ export const agents = pgTable('agents', {
   version: count('version').notNull().default(1),
   createdAt: createdAt(),
   updatedAt: updatedAt(),
+  /** `null`: that of its environment. Of a tree, its root's. */
+  leaverPolicy: text('leaver_policy').$type<LeaverPolicy>(),
+  deputyId: uuid('deputy_id'),
 });
+
+export const environments = pgTable('environments', {
+  name: text('name').primaryKey(),
+  leaverPolicy: text('leaver_policy').$type<LeaverPolicy>().notNull().default('stop'),
+  quarantineSeconds: integer('quarantine_seconds').notNull().default(86_400),
+  handoverSeconds: integer('handover_seconds').notNull().default(604_800),
+});
+
+export const quarantines = pgTable('quarantines', {
+  agentId: uuid('agent_id').primaryKey(),
+  personId: uuid('person_id').notNull(),
+  offboardingId: uuid('offboarding_id').notNull(),
+  since: instant('since').notNull(),
+  until: instant('until').notNull(),
+});
+
+export const handovers = pgTable('handovers', {
+  id: id(),
+  agentId: uuid('agent_id').notNull(),
+  offboardingId: uuid('offboarding_id').notNull(),
+  fromId: uuid('from_id').notNull(),
+  toId: uuid('to_id').notNull(),
+  state: text('state').$type<HandoverState>().notNull().default('offered'),
+  offeredAt: instant('offered_at').notNull().defaultNow(),
+  expiresAt: instant('expires_at').notNull(),
+  decidedAt: instant('decided_at'),
+  decidedBy: text('decided_by'),
+  reason: text('reason'),
+});
+
+export const groupRoles = pgTable(
+  'group_roles',
+  { groupId: uuid('group_id').notNull(), role: text('role').$type<GroupRole>().notNull(), createdAt: createdAt() },
+  (table) => [primaryKey({ columns: [table.groupId, table.role] })],
+);
+
+export const groupIntents = pgTable(
+  'group_intents',
+  { groupId: uuid('group_id').notNull(), intentId: uuid('intent_id').notNull(), createdAt: createdAt() },
+  (table) => [primaryKey({ columns: [table.groupId, table.intentId] })],
+);
 
 export const agentIntents = pgTable(
   'agent_intents',
@@ -209,6 +291,9 @@ export const offboardings = pgTable('offboardings', {
   committedAt: instant('committed_at').notNull(),
   answeredAt: instant('answered_at'),
   seq: count('seq').notNull(),
+  confirmation: text('confirmation').$type<Confirmation>(),
+  confirmedAt: instant('confirmed_at'),
+  confirmedBy: text('confirmed_by'),
 });
 
 export const auditNodes = pgTable('audit_nodes', {
