@@ -39,12 +39,32 @@ function coerceComplex(attribute: Attribute, value: unknown): Resource | undefin
   const members = typeof value === 'string' && attribute.subAttributes.has('value') ? { value } : value;
   if (!isObject(members)) throw wrongType(attribute, 'an object');
   const given = new Map(Object.entries(members).map(([name, member]) => [name.toLowerCase(), member]));
+  if (isReference(attribute)) return coerceReference(attribute, given);
   const result: Resource = {};
   for (const [name, sub] of attribute.subAttributes) {
     const member = sub.isReadOnly ? undefined : coerceOne(sub, given.get(name));
     if (member !== undefined) result[sub.name] = member;
   }
   return Object.keys(result).length === 0 ? undefined : result;
+}
+
+/** A complex attribute that refers to a resource: the enterprise extension's `manager`. */
+const isReference = ({ subAttributes }: Attribute): boolean => subAttributes.has('$ref') && subAttributes.has('value');
+
+const saysTarget = (value: Resource): boolean =>
+  Object.keys(value).some((name) => ['value', '$ref'].includes(name.toLowerCase()));
+
+/**
+ * What is kept of a reference is whom it means, in `value` or else as the last segment of `$ref`; the rest is told anew
+ * whenever it is read. `""` unassigns: that is how some write "no manager".
+ */
+function coerceReference(attribute: Attribute, given: ReadonlyMap<string, unknown>): Resource | undefined {
+  const target = given.get('value') ?? null;
+  const ref = given.get('$ref');
+  const value = target === null && typeof ref === 'string' ? ref.split('/').at(-1) : target;
+  if (value === null || value === '' || value === undefined) return undefined;
+  if (typeof value !== 'string') throw wrongType(attribute, 'the id of a resource');
+  return { value };
 }
 
 /** The elements of a multi-valued attribute; one that is not in a list is a list of one. */
@@ -105,7 +125,9 @@ function addElements(existing: unknown[], incoming: unknown[]): unknown[] {
 
 /** Sets one sub-attribute of a complex value; `undefined` when nothing is left. */
 export function withSub(element: unknown, attribute: Attribute, sub: Attribute, value: unknown): Resource | undefined {
-  return coerceComplex(attribute, { ...(isObject(element) ? element : {}), [sub.name]: value });
+  // Whom a reference means is kept in its value, which another $ref takes the place of.
+  const isRetargeted = isReference(attribute) && sub.name === '$ref' && value !== null;
+  return coerceComplex(attribute, { ...(isObject(element) && !isRetargeted ? element : {}), [sub.name]: value });
 }
 
 /**
@@ -144,7 +166,8 @@ export function setAt(
   }
   const current = scope[attribute.name];
   if (sub !== null) store(scope, attribute, withSub(current, attribute, sub, value));
-  else if (attribute.type === 'complex' && isObject(current) && isObject(value)) {
+  else if (isReference(attribute) && isObject(value) && !saysTarget(value)) return;
+  else if (attribute.type === 'complex' && !isReference(attribute) && isObject(current) && isObject(value)) {
     store(scope, attribute, coerceComplex(attribute, { ...current, ...coercePartly(attribute, value) }));
   } else store(scope, attribute, coerceOne(attribute, value));
 }

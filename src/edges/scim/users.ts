@@ -3,6 +3,7 @@
  * alone whether they are active; the rest of the body is the rest of the state.
  */
 import { groupsOf } from '../../domain/people/groups.ts';
+import { managerValue, namesOf } from '../../domain/people/managers.ts';
 import {
   findPeople,
   type Person,
@@ -29,8 +30,8 @@ import { ScimRefusal } from './errors.ts';
 import type { Comparison } from './filter.ts';
 import { bareName, listResponse, readListRequest, stringOf, unsupported } from './list.ts';
 import { applyPatch, readOperations } from './patch.ts';
-import { project, readProjection } from './projection.ts';
-import { readResource } from './resource.ts';
+import { type Projection, project, readProjection, sends } from './projection.ts';
+import { type Resource, readResource } from './resource.ts';
 import { userSchema } from './schema.ts';
 import { etagOf, renderUser, toResource, toState } from './wire.ts';
 
@@ -75,15 +76,30 @@ export async function listUsers(deps: ScimDeps, c: ScimContext): Promise<Respons
   const { comparisons, startIndex, window } = readListRequest(queryOf(c));
   const projection = readProjection(userSchema, queryOf(c));
   const { total, people } = await findPeople(deps.db, directoryOf(c).id, comparisons.map(toCondition), window);
-  const groups = await groupsOf(
-    deps.db,
-    people.map(({ id }) => id),
-  );
-  const resources = people.map((person) =>
-    project(renderUser(baseOf(deps), person, groups.get(person.id) ?? []), projection),
-  );
+  const resources = await renderUsers(deps, c, people, projection);
   return answer(c, listResponse(resources, total, startIndex));
 }
+
+/** One query for the groups of all of them, and one for their managers, of those that are asked for. */
+async function renderUsers(
+  deps: ScimDeps,
+  c: ScimContext,
+  people: readonly Person[],
+  projection: Projection,
+): Promise<Resource[]> {
+  const ids = sends(projection, 'groups') ? people.map(({ id }) => id) : [];
+  const [groups, managers] = await Promise.all([groupsOf(deps.db, ids), namesOfManagers(deps, c, people)]);
+  return people.map((person) =>
+    project(renderUser(baseOf(deps), person, groups.get(person.id) ?? [], managers), projection),
+  );
+}
+
+const namesOfManagers = (deps: ScimDeps, c: ScimContext, people: readonly Person[]): Promise<Map<string, string>> =>
+  namesOf(
+    deps.db,
+    directoryOf(c).id,
+    people.map(({ attributes }) => managerValue(attributes)).filter((value) => value !== null),
+  );
 
 export async function getUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
   const person = await readPerson(deps.db, directoryOf(c).id, idOf(c));
@@ -92,13 +108,21 @@ export async function getUser(deps: ScimDeps, c: ScimContext): Promise<Response>
 }
 
 async function answerUser(deps: ScimDeps, c: ScimContext, person: Person, status: 200 | 201 = 200): Promise<Response> {
-  // A creation's answer names no groups, of which hardly anybody who has just come is in any: nothing is read that could
-  // fail, for the retry would meet a conflict.
-  const groups = status === 201 ? undefined : await groupsOf(deps.db, [person.id]);
-  const resource = renderUser(baseOf(deps), person, groups?.get(person.id) ?? []);
+  const projection = readProjection(userSchema, queryOf(c));
+  const [resource = {}] =
+    status === 201 ? [await renderNew(deps, c, person, projection)] : await renderUsers(deps, c, [person], projection);
   c.header('ETag', etagOf(person));
   if (status === 201) c.header('Location', `${baseOf(deps)}/Users/${person.id}`);
-  return answer(c, project(resource, readProjection(userSchema, queryOf(c))), status);
+  return answer(c, resource, status);
+}
+
+/**
+ * The answer to a creation names no groups, of which hardly anybody who has just come is in any, and does without the
+ * manager's name if that cannot be read: it must not fail any more, for the retry would meet a conflict.
+ */
+async function renderNew(deps: ScimDeps, c: ScimContext, person: Person, projection: Projection): Promise<Resource> {
+  const managers = await namesOfManagers(deps, c, [person]).catch(() => new Map<string, string>());
+  return project(renderUser(baseOf(deps), person, [], managers), projection);
 }
 
 const refuseUnclear = (departure: Departure): void => {

@@ -1,7 +1,10 @@
 /** People and groups in their wire form (RFC 7643 §4), and back. Names are crossed here, once. */
 import type { Group, Member } from '../../domain/people/groups.ts';
+import { managerValue } from '../../domain/people/managers.ts';
 import type { Person, PersonState } from '../../domain/people/people.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
 import { scimUrns } from '../../protocol.ts';
+import { isObject } from './departure.ts';
 import { ScimRefusal } from './errors.ts';
 import { optionalName, type Resource, requireName } from './resource.ts';
 
@@ -49,13 +52,34 @@ const referTo = (base: string, kind: 'Users' | 'Groups', { id, display }: Member
   type,
 });
 
-/** `base` is the absolute URL of `/scim/v2`. */
-export function renderUser(base: string, person: Person, groups: readonly Member[]): Resource {
-  const hasEnterprise = person.attributes[scimUrns.enterpriseUser] !== undefined;
+/**
+ * The enterprise extension with its manager as a reference (RFC 7643 §4.3). A value that is not the id of somebody here
+ * is sent back as it came: the IdP may know them before they come.
+ */
+function renderEnterprise(base: string, person: Person, names: ReadonlyMap<string, string>): Resource | undefined {
+  const extension = person.attributes[scimUrns.enterpriseUser];
+  if (!isObject(extension)) return undefined;
+  const value = managerValue(person.attributes);
+  if (value === null) return extension;
+  const id = canonicalId(value) ?? '';
+  const displayName = names.get(id);
+  if (displayName === undefined) return { ...extension, manager: { value } };
+  return { ...extension, manager: { value, $ref: `${base}/Users/${id}`, displayName } };
+}
+
+/** `base` is the absolute URL of `/scim/v2`; `managers` how those managers are called that are people here, by id. */
+export function renderUser(
+  base: string,
+  person: Person,
+  groups: readonly Member[],
+  managers: ReadonlyMap<string, string>,
+): Resource {
+  const enterprise = renderEnterprise(base, person, managers);
   return {
-    schemas: hasEnterprise ? [scimUrns.user, scimUrns.enterpriseUser] : [scimUrns.user],
+    schemas: enterprise === undefined ? [scimUrns.user] : [scimUrns.user, scimUrns.enterpriseUser],
     id: person.id,
     ...toResource(person),
+    ...(enterprise === undefined ? {} : { [scimUrns.enterpriseUser]: enterprise }),
     ...(groups.length === 0 ? {} : { groups: groups.map((group) => referTo(base, 'Groups', group, 'direct')) }),
     meta: metaOf('User', person, `${base}/Users/${person.id}`),
   };
