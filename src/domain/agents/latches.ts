@@ -8,17 +8,20 @@ import { type LockedAgent, withAgent } from './locking.ts';
 /**
  * Latches every agent of an owner who has left, under the owner's lock that its caller holds. The first part of a `with`,
  * so that 100,000 agents never leave the database: in the rest `owned` is all of the owner's agents that are not
- * decommissioned, latched now or before.
+ * decommissioned, latched now or before, and `latched` are those that were latched now.
  *
  * `version` stays: it guards cached rights, and nothing caches what is live. Raising it costs three times the latching.
  */
 export const latchOwnedBy = (ownerId: string): SQL => sql`
   owned as materialized (
     -- In the order of the latches' index, which stays in the cache that way: a third cheaper where there are many.
-    select id, name from agents where owner_id = ${ownerId}::uuid and status <> 'decommissioned' order by id
+    select id, name, parent_id as parent, path, environment, leaver_policy, deputy_id
+    from agents where owner_id = ${ownerId}::uuid and status <> 'decommissioned' order by id
   ), latched as (
-    -- Looking for latches first may read all that there are, of all owners.
-    insert into latches (agent_id, reason) select id, 'owner_lost' from owned on conflict do nothing
+    -- Looking for latches first may read all that there are, of all owners. The instant is that of a quarantine that
+    -- begins with it (\`leavers.ts\`).
+    insert into latches (agent_id, reason, since) select id, 'owner_lost', statement_timestamp() from owned
+    on conflict do nothing returning agent_id
   )`;
 
 /** Latches an agent whose expiry has passed. True for the one that did it, who records it and revokes. */

@@ -3,20 +3,26 @@
  *
  * One lock covers the whole tree of everything that acts in the person's name, and one row of the feed ends all of its
  * tokens: each carries the epoch of its owner. The agents are latched (`owner_lost`), so that nothing revives when the
- * person returns; the receipt names them. Either all of this is committed before the IdP gets its answer, or nothing.
+ * person returns; the receipt names them, and what their policy made of them: a tree may go on reading for a while, or be
+ * offered to the deputy or the manager (`domain/agents/leavers.ts`). Either all of this is committed before the IdP gets its answer, or nothing.
  */
+import { randomUUID } from 'node:crypto';
 import { eq, sql } from 'drizzle-orm';
 import type { Executor, Tx } from '../../platform/db/client.ts';
 import { offboardings } from '../../platform/db/schema.ts';
 import { inSpan } from '../../platform/http/tracing.ts';
-import { latchOwnedBy } from '../agents/lifecycle.ts';
+import { latchOwnedBy } from '../agents/latches.ts';
+import { type Settled, settledColumns, settledEvents, settleTrees } from '../agents/leavers.ts';
 import { type Act, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
+import { managersOf } from './managers.ts';
 
 export interface Leaver {
   id: string;
   directoryId: string;
   userName: string;
+  /** As the directory has them: they say who the manager is. */
+  attributes: Record<string, unknown>;
 }
 
 export interface LeaverRequest {
@@ -60,13 +66,19 @@ interface Stopped {
   agents: number;
 }
 
+/** Who can take over where there is no deputy: the manager, as of this transaction. Accepting asks again, under the locks. */
+async function findManager(tx: Tx, person: Leaver): Promise<string | null> {
+  const manager = (await managersOf(tx, [person])).get(person.id);
+  return manager?.live === true ? manager.id : null;
+}
+
 /**
  * What takes long comes first, while only this owner's lock is held. From `append` on everybody waits who records anything
  * on this node, and from `revoke` on everybody who revokes.
  */
 async function stopEverything(tx: Tx, act: Act, person: Leaver, request: LeaverRequest): Promise<Stopped> {
   const tokensUnexpired = await countUnexpired(tx, person.id);
-  const { id, agents } = await latchAndList(tx, act, person, { ...request, tokensUnexpired });
+  const { id, agents, ...settled } = await latchAndList(tx, act, person, { ...request, tokensUnexpired });
   await append(tx, act, [
     {
       kind: 'person.offboarded',
@@ -74,35 +86,44 @@ async function stopEverything(tx: Tx, act: Act, person: Leaver, request: LeaverR
       person: person.id,
       details: { userName: person.userName, method: request.method, agents, tokensUnexpired },
     },
+    ...settledEvents(person.id, id, settled),
   ]);
   const seq = await revoke(tx, [{ id: person.id }]);
   await tx.update(offboardings).set({ seq, committedAt: sql`clock_timestamp()` }).where(eq(offboardings.id, id));
   return { id, agents };
 }
 
-/** Latches the person's agents and writes the receipt that lists them, in one statement and without reading them here. */
+/**
+ * Latches the person's agents, does with them as their policy says, and writes the receipt that lists them, in one
+ * statement and without reading them here.
+ */
 async function latchAndList(
   tx: Tx,
   act: Act,
   person: Leaver,
   { method, requestedAt, tokensUnexpired }: LeaverRequest & { tokensUnexpired: number },
-): Promise<Stopped> {
-  const [receipt] = await tx.execute<Stopped & Record<string, unknown>>(sql`
-    with ${latchOwnedBy(person.id)}, listed as (
-      select count(*)::int as count, coalesce(to_jsonb(array_agg(owned)), '[]') as agents from owned
+): Promise<Stopped & Settled> {
+  const id = randomUUID();
+  const departure = { ownerId: person.id, offboardingId: id, managerId: await findManager(tx, person) };
+  const [receipt] = await tx.execute<Stopped & Settled & Record<string, unknown>>(sql`
+    with ${latchOwnedBy(person.id)}, ${settleTrees(departure)}, listed as (
+      -- Without what is null: one in a thousand has an end, or somebody to whom it is offered.
+      select count(*)::int as count, coalesce(jsonb_strip_nulls(to_jsonb(array_agg(stopped))), '[]') as agents from stopped
+    ), receipt as (
+      insert into offboardings (id, person_id, directory_id, user_name, method, request_id, agents, tokens_unexpired,
+        requested_at, committed_at, seq)
+      select ${id}::uuid, ${person.id}::uuid, ${person.directoryId}::uuid, ${person.userName}, ${method}, ${act.requestId},
+        listed.agents, ${tokensUnexpired}::int,
+        -- This node's clock may be ahead of the database's: a receipt never says that it was done before it was asked for.
+        least(${requestedAt}::timestamptz, statement_timestamp()), clock_timestamp(),
+        -- The feed's number is given out last; until then one that nobody else can have.
+        -pg_current_xact_id()::text::bigint
+      from listed
+      returning id
     )
-    insert into offboardings (person_id, directory_id, user_name, method, request_id, agents, tokens_unexpired,
-      requested_at, committed_at, seq)
-    select ${person.id}::uuid, ${person.directoryId}::uuid, ${person.userName}, ${method}, ${act.requestId}, listed.agents,
-      ${tokensUnexpired}::int,
-      -- This node's clock may be ahead of the database's: a receipt never says that it was done before it was asked for.
-      least(${requestedAt}::timestamptz, statement_timestamp()), clock_timestamp(),
-      -- The feed's number is given out last; until then one that nobody else can have.
-      -pg_current_xact_id()::text::bigint
-    from listed
-    returning id, (select count from listed) as agents`);
+    select receipt.id, (select count from listed) as agents, ${settledColumns} from receipt`);
   if (receipt === undefined) throw new Error('the receipt was not written');
-  return { id: receipt.id, agents: receipt.agents };
+  return receipt;
 }
 
 /** The receipt of the person's last departure: what an IdP's repeated request is answered with. */

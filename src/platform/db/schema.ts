@@ -47,6 +47,18 @@ export type GroupRole = 'admin' | 'security_reviewer' | 'auditor';
 export type HandoverState = 'offered' | 'accepted' | 'declined' | 'withdrawn';
 export type Confirmation = 'needed' | 'confirmed' | 'undone';
 export type LatchReason = 'owner_lost' | 'expired';
+/** An agent as a receipt keeps it: what is null is left out, and receipts of earlier releases have the first two alone. */
+export interface ReceiptAgent {
+  id: string;
+  name: string;
+  parent?: string;
+  outcome?: LeaverOutcome;
+  /** Of the root of a tree in quarantine: when that ends, as PostgreSQL writes it in JSON. */
+  until?: string;
+  /** Of the root of a tree that is offered: to whom. */
+  to?: string;
+}
+export type LeaverOutcome = 'stopped' | 'quarantined' | 'offered';
 /** A public JWK as registered. */
 export type PublicJwk = Record<string, unknown> & { kty: string };
 
@@ -285,7 +297,7 @@ export const offboardings = pgTable('offboardings', {
   userName: text('user_name').notNull(),
   method: text('method').notNull(),
   requestId: text('request_id').notNull(),
-  agents: jsonb('agents').$type<{ id: string; name: string }[]>().notNull(),
+  agents: jsonb('agents').$type<ReceiptAgent[]>().notNull(),
   tokensUnexpired: integer('tokens_unexpired').notNull(),
   requestedAt: instant('requested_at').notNull(),
   committedAt: instant('committed_at').notNull(),
