@@ -19,6 +19,7 @@ import { auditCalls } from './audit.ts';
 import { authenticateAdmin } from './authenticate.ts';
 import type { Call } from './call.ts';
 import { directoryCalls } from './directories.ts';
+import { directoryRequestCalls } from './directory-requests.ts';
 import { intentCalls } from './intents.ts';
 import { keyCalls } from './keys.ts';
 import { offboardingCalls } from './offboardings.ts';
@@ -48,6 +49,7 @@ interface Env {
 /** Every call there is. */
 export const callsOf = (deps: AdminDeps): Call[] => [
   ...directoryCalls(deps),
+  ...directoryRequestCalls(deps),
   ...peopleCalls(deps),
   ...offboardingCalls(deps),
   ...apiCalls(deps),

@@ -10,6 +10,16 @@ import { type Attribute, type Location, locate, type ResourceSchema } from './sc
 
 export type Resource = Record<string, unknown>;
 
+/** How a body is read, beside the schema. */
+export interface Reading {
+  /** Told of each part that is left aside, by name. */
+  ignore(name: string): void;
+  /** A PATCH path that names nothing is left aside as well, and not refused. */
+  skipsUnknownPaths: boolean;
+}
+
+export const plainReading: Reading = { ignore: () => {}, skipsUnknownPaths: false };
+
 /** Elements of one multi-valued attribute; comparing them pairwise has to stay cheap. */
 const maxElements = 200;
 /** Names by which people and groups are found: what fits an index of PostgreSQL in any script. */
@@ -140,13 +150,16 @@ export function setAt(
   { extension, attribute, sub }: Location,
   value: unknown,
   mode: 'add' | 'replace',
+  reading: Reading = plainReading,
 ): void {
   if (attribute === null) {
     if (value === null && extension !== null) delete resource[extension];
-    else setMembers(schema, resource, value, mode, extension);
+    else setMembers(schema, resource, value, mode, extension, reading);
     return;
   }
+  if (attribute.name === 'password') reading.ignore('password');
   if (isIgnored(attribute)) return;
+  if (sub === null) for (const name of unknownSubs(attribute, value)) reading.ignore(`${attribute.name}.${name}`);
   const scope = scopeOf(resource, extension);
   if (attribute.isMultiValued) {
     const existing = listAt(scope, attribute);
@@ -172,6 +185,14 @@ export function setAt(
   } else store(scope, attribute, coerceOne(attribute, value));
 }
 
+/** Members that the elements of a complex value have and its schema does not. */
+const unknownSubs = ({ type, subAttributes }: Attribute, value: unknown): string[] =>
+  type !== 'complex'
+    ? []
+    : (Array.isArray(value) ? value.slice(0, maxElements) : [value])
+        .flatMap((one) => (isObject(one) ? Object.keys(one) : []))
+        .filter((name) => !subAttributes.has(name.toLowerCase()));
+
 /** The members of a partial complex value by their canonical names, `null` where one is to be unassigned. */
 function coercePartly(attribute: Attribute, value: Resource): Resource {
   const result: Resource = {};
@@ -189,24 +210,28 @@ export function setMembers(
   members: unknown,
   mode: 'add' | 'replace',
   extension: string | null = null,
+  reading: Reading = plainReading,
 ): void {
   if (!isObject(members)) throw new ScimRefusal('invalidValue', 'value: an object is expected');
   const seen = new Set<string>();
   for (const [name, value] of Object.entries(members)) {
     const location = locate(schema, extension === null ? name : `${extension}:${name}`);
-    if (location === null) continue;
+    if (location === null) {
+      reading.ignore(extension === null ? name : `${extension}:${name}`);
+      continue;
+    }
     const spelled = `${location.extension}|${location.attribute?.name}|${location.sub?.name}`;
     if (seen.has(spelled)) throw new ScimRefusal('invalidSyntax', `${name}: given twice`);
     seen.add(spelled);
-    setAt(schema, resource, location, value, mode);
+    setAt(schema, resource, location, value, mode, reading);
   }
 }
 
 /** The resource that the body of a POST or PUT describes. */
-export function readResource(schema: ResourceSchema, body: unknown): Resource {
+export function readResource(schema: ResourceSchema, body: unknown, reading?: Reading): Resource {
   if (!isObject(body)) throw new ScimRefusal('invalidSyntax', 'body: a JSON object is expected');
   const resource: Resource = {};
-  setMembers(schema, resource, body, 'replace');
+  setMembers(schema, resource, body, 'replace', null, reading);
   return withoutEmptyScopes(schema, resource);
 }
 

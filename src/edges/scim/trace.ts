@@ -61,6 +61,9 @@ const describe = (effects: ReadonlyMap<Effect, number>): string | null =>
     ? null
     : [...effects].map(([effect, count]) => (count === 1 ? effect : `${effect} ${count}`)).join(', ');
 
+const isRead = (method: string, url: URL): boolean =>
+  method === 'GET' || method === 'HEAD' || url.pathname.endsWith('/.search');
+
 interface Answered {
   directoryId: string;
   requestId: string;
@@ -84,7 +87,7 @@ export function closeTrace(trace: Trace, answered: Answered): ScimRequest {
     scimType: trace.refusal?.scimType ?? null,
     detail: detail === undefined ? null : redactText(detail).slice(0, maxDetailLength),
     ignored: [...trace.ignored],
-    effect: describe(trace.effects),
+    effect: describe(trace.effects) ?? (isRead(method, url) ? 'read' : null),
     tookMs: Math.round((performance.now() - trace.startedAt) * 100) / 100,
     userAgent: userAgent === undefined ? null : userAgent.slice(0, maxAgentLength),
   };

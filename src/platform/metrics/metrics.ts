@@ -42,6 +42,16 @@ const watched = {
   ],
   writ_audit_unsealed: ['max', 'Audit entries that are durable and not yet sealed.'],
   writ_audit_sealing_lag_seconds: ['max', 'Age of the oldest audit entry that is not sealed; 0: none.'],
+  writ_directories_silent: ['max', 'Directories whose identity provider used to sync and has fallen silent.'],
+  writ_directory_contact_age_seconds: [
+    'max',
+    'Time since the contact that lies longest back, of the directories whose silence is watched; 0: none.',
+  ],
+  writ_directory_tokens_expiring: ['max', 'SCIM tokens that are about to expire.'],
+  writ_scim_requests_unrecorded: [
+    'sum',
+    'SCIM requests of this process that are missing from the list of the last ones, because the database was too slow.',
+  ],
   writ_db_up: ['min', '1 while the database answers, else 0.'],
   writ_db_transactions_open: ['sum', 'Transactions of this process that hold a database connection.'],
   writ_db_pool_size: ['sum', 'Database connections of this process, at most.'],
