@@ -9,9 +9,7 @@
  *   sealer puts them (`seal-chain.ts`);
  * - nothing is ever changed or deleted.
  */
-import { sql } from 'drizzle-orm';
-import type { Db, Executor } from '../../platform/db/client.ts';
-import { transaction } from '../../platform/db/client.ts';
+import { clientOf, type Db, type Executor, transaction } from '../../platform/db/client.ts';
 import { auditNodes } from '../../platform/db/schema.ts';
 import { type Act, type AuditEvent, type AuditNode, type AuditRow, compose } from './compose.ts';
 
@@ -48,7 +46,7 @@ export interface Place {
 export async function append(executor: Executor, act: Act, events: readonly AuditEvent[]): Promise<void> {
   if (events.length === 0) return;
   if ('$client' in executor) return transaction(executor, (tx) => append(tx, act, events));
-  const run: Run = (text, ...values) => executor.execute(sql(text, ...values.map((value) => sql.param(value))));
+  const run: Run = clientOf(executor);
   const place = await takePlace(run, act.node, events.length);
   await insertAt(
     run,

@@ -7,7 +7,7 @@
  * changes with, without the lock, and it is forgotten once the token has expired.
  */
 import { sql } from 'drizzle-orm';
-import type { Executor, Tx } from '../../platform/db/client.ts';
+import { clientOf, type Executor, type Tx } from '../../platform/db/client.ts';
 import { lockOrder } from '../../platform/db/locks.ts';
 import { publish } from '../signals/feed.ts';
 
@@ -30,7 +30,7 @@ export async function revoke(tx: Tx, subjects: readonly RevokedSubject[]): Promi
   const ordered = lockOrder(expiries.keys()).map((id) => ({ id, expires_at: expiries.get(id)?.toISOString() ?? null }));
   if (ordered.length === 0) throw new TypeError('revoke: nothing to revoke');
   // `greatest` ignores nulls, but null (never) has to win.
-  const raised = await tx.execute<{ id: string; epoch: string }>(sql`
+  const raised = await clientOf(tx)<{ id: string; epoch: string }[]>`
     insert into subjects (id, epoch, expires_at)
     select s.id, 1, s.expires_at
     from rows from (jsonb_to_recordset(${JSON.stringify(ordered)}::text::jsonb) as (id text, expires_at timestamptz))
@@ -40,7 +40,7 @@ export async function revoke(tx: Tx, subjects: readonly RevokedSubject[]): Promi
       when subjects.expires_at is not null and excluded.expires_at is not null
       then greatest(subjects.expires_at, excluded.expires_at)
     end
-    returning id, epoch`);
+    returning id, epoch`;
   return publish(
     tx,
     raised.map(({ id, epoch }) => ({ subject: id, epoch: Number(epoch) })),

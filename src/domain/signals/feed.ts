@@ -10,7 +10,7 @@
  */
 import { sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
-import type { Db, Executor, Tx } from '../../platform/db/client.ts';
+import { clientOf, type Db, type Executor, type Tx } from '../../platform/db/client.ts';
 import type { FeedRevocation, FeedSnapshot } from '../../protocol.ts';
 
 export const feedChannel = 'writ_feed';
@@ -69,7 +69,7 @@ const iso = (instant: ReturnType<typeof sql>) =>
  */
 export async function publish(tx: Tx, entries: readonly FeedEntry[]): Promise<number> {
   if (entries.length === 0) throw new TypeError('publish: nothing to publish');
-  const rows = await tx.execute<{ seq: string }>(sql`
+  const rows = await clientOf(tx)<{ seq: string }[]>`
     with taken as (update feed set seq = seq + ${entries.length}::int returning seq),
     given as (
       select e.place, e.subject, e.epoch, e.kid
@@ -83,7 +83,7 @@ export async function publish(tx: Tx, entries: readonly FeedEntry[]): Promise<nu
       from taken, given
       returning seq
     )
-    select max(seq) as seq, pg_notify(${feedChannel}, max(seq)::text) from written`);
+    select max(seq) as seq, pg_notify(${feedChannel}, max(seq)::text) from written`;
   return Number(rows[0]?.seq);
 }
 

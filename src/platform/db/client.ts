@@ -10,10 +10,11 @@
  * parsed, bytea as Buffer, arrays as arrays of these. Raw parameters may be `Date`, and arrays of strings, numbers and
  * null; for jsonb pass `JSON.stringify(value)`. Drizzle's columns of mode `date` are `Date` as ever.
  *
- * What nearly every request sends ends with `.prepare(name).execute()`: PostgreSQL then reads it once for each connection,
- * and the driver goes one way less. Only for texts that are always the same, and whose plan no parameter changes.
+ * What nearly every request sends ends with `.prepare(name).execute()`, or is written with the template tag of
+ * `clientOf(tx)`: PostgreSQL then reads it once for each connection, and the driver goes one way less. Only for texts that
+ * are always the same, and whose plan no parameter changes.
  */
-import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
+import { drizzle, type PostgresJsDatabase, PostgresJsSession } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
 import { inSpan } from '../http/tracing.ts';
 import { registerArrays } from './array-types.ts';
@@ -88,6 +89,13 @@ export function connect({ url: given, poolSize = 10, applicationName = 'writ' }:
   acceptDates(sql);
   registerArrays(sql);
   return { db, sql, openTransactions: () => open.count, close: () => sql.end({ timeout: 5 }) };
+}
+
+/** The driver below drizzle: of a transaction, what runs in it. What its template tag sends is prepared. */
+export function clientOf(executor: Executor): Sql {
+  const { session } = executor._;
+  if (!(session instanceof PostgresJsSession)) throw new TypeError('drizzle has another driver than postgres.js');
+  return session.client;
 }
 
 /** Drizzle makes the date serializers pass values through, so that a `Date` in a raw query would throw. */
