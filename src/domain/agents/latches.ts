@@ -19,7 +19,7 @@ export const latchOwnedBy = (ownerId: string): SQL => sql`
     from agents where owner_id = ${ownerId}::uuid and status <> 'decommissioned' order by id
   ), latched as (
     -- Looking for latches first may read all that there are, of all owners. The instant is that of a quarantine that
-    -- begins with it (\`leavers.ts\`).
+    -- begins with it (leavers.ts).
     insert into latches (agent_id, reason, since) select id, 'owner_lost', statement_timestamp() from owned
     on conflict do nothing returning agent_id
   )`;

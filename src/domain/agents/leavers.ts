@@ -15,7 +15,15 @@ export interface Departure {
   offboardingId: string;
   /** To whom trees are offered that have no deputy, or one who is not live. */
   managerId: string | null;
+  /** Whether it was meant is not known yet: all is stopped, whatever the policy. */
+  isHeld: boolean;
 }
+
+/**
+ * For the statement that `settleTrees` is part of, in its transaction: what an owner has is in no statistics, and a loop over 100,000 agents
+ * that were estimated as one never ends.
+ */
+export const planForMany: SQL = sql`set local enable_nestloop = off`;
 
 /**
  * Follows `latchOwnedBy` in a `with`. Of the trees whose root was latched by this very departure: in quarantine, or offered,
@@ -23,15 +31,16 @@ export interface Departure {
  * prolonged. In the rest `stopped` is `owned` with what became of each, in the receipt's words, and `quarantined` and
  * `offered` are the roots of this departure.
  */
-export const settleTrees = ({ ownerId, offboardingId, managerId }: Departure): SQL => sql`
-  departing as materialized (
-    select o.id, coalesce(o.leaver_policy, e.leaver_policy) as policy, coalesce(d.id, ${managerId}::uuid) as to_id,
+export const settleTrees = ({ ownerId, offboardingId, managerId, isHeld }: Departure): SQL => sql`
+  provided as materialized (
+    select o.id, coalesce(o.leaver_policy, e.leaver_policy) as policy, o.deputy_id,
       coalesce(e.quarantine_seconds, 86400) as quarantine_seconds, coalesce(e.handover_seconds, 604800) as handover_seconds
-    from owned o
-    left join environments e on e.name = o.environment
-    left join people d on d.id = o.deputy_id and d.live
-    where o.parent is null and coalesce(o.leaver_policy, e.leaver_policy, 'stop') <> 'stop'
-      and o.id in (select agent_id from latched)
+    from owned o left join environments e on e.name = o.environment
+    where not ${isHeld}::boolean and o.parent is null and coalesce(o.leaver_policy, e.leaver_policy, 'stop') <> 'stop'
+  ), departing as materialized (
+    select p.*, coalesce(d.id, ${managerId}::uuid) as to_id from provided p
+    left join people d on d.id = p.deputy_id and d.live
+    where exists (select from latched n where n.agent_id = p.id)
   ), quarantined as (
     insert into quarantines (agent_id, person_id, offboarding_id, since, until)
     select d.id, ${ownerId}::uuid, ${offboardingId}::uuid, statement_timestamp(),
@@ -40,7 +49,7 @@ export const settleTrees = ({ ownerId, offboardingId, managerId }: Departure): S
     -- Only what a node of an earlier release has activated is still here.
     on conflict (agent_id) do update set person_id = excluded.person_id, offboarding_id = excluded.offboarding_id,
       since = excluded.since, until = excluded.until
-    returning agent_id, since, until
+    returning agent_id, until
   ), offered as (
     insert into handovers (agent_id, offboarding_id, from_id, to_id, offered_at, expires_at)
     select d.id, ${offboardingId}::uuid, ${ownerId}::uuid, d.to_id, statement_timestamp(),
@@ -51,27 +60,32 @@ export const settleTrees = ({ ownerId, offboardingId, managerId }: Departure): S
       expires_at = excluded.expires_at
     returning agent_id, to_id
   ), trees as materialized (
-    select agent_id as root, since, until, null::uuid as to_id from quarantined
+    select agent_id as root, null::timestamptz as since, until, null::uuid as to_id from quarantined
     union all select agent_id, null, null, to_id from offered
-    -- Of an earlier departure, and still so. (What this statement has written is not seen here.)
+    -- Of an earlier departure, and still so. (What this statement writes is not seen here.)
     union all select q.agent_id, q.since, q.until, null from quarantines q join owned o on o.id = q.agent_id
       where q.person_id = ${ownerId}::uuid and q.until > statement_timestamp()
-        and q.agent_id not in (select agent_id from latched)
+        and not exists (select from latched n where n.agent_id = q.agent_id)
     union all select h.agent_id, null, null, h.to_id from handovers h join owned o on o.id = h.agent_id
       where h.from_id = ${ownerId}::uuid and h.state = 'offered' and h.expires_at > statement_timestamp()
-        and h.agent_id not in (select agent_id from latched)
+        and not exists (select from latched n where n.agent_id = h.agent_id)
+  ), earlier as materialized (
+    -- As in standing(): what was latched before a quarantine began stays stopped, and so does everything below it.
+    select o.id from owned o join trees t on t.root = o.path[1]
+    where t.until is not null and not exists (select from latched n where n.agent_id = o.id) and (t.since is null
+      or t.since > (select l.since from latches l where l.agent_id = o.id and l.reason = 'owner_lost'))
+  ), barred as materialized (
+    select distinct o.id from owned o cross join unnest(o.path) as p (id) join earlier e on e.id = p.id
+    where exists (select from earlier)
   ), stopped as materialized (
     select o.id, o.name, o.parent,
       case
         when t.to_id is not null then 'offered'
-        -- As in standing(): what was latched before the quarantine began stays stopped, and so does everything below it.
-        when t.until is not null and not exists (
-          select from latches l where l.agent_id = any (o.path) and l.reason = 'owner_lost' and l.since < t.since
-        ) then 'quarantined'
+        when t.until is not null and b.id is null then 'quarantined'
         else 'stopped'
       end as outcome,
       case when o.parent is null then t.until end as until, case when o.parent is null then t.to_id end as "to"
-    from owned o left join trees t on t.root = o.path[1]
+    from owned o left join trees t on t.root = o.path[1] left join barred b on b.id = o.id
   )`;
 
 /** How many ids an event names. */

@@ -47,16 +47,17 @@ export type GroupRole = 'admin' | 'security_reviewer' | 'auditor';
 export type HandoverState = 'offered' | 'accepted' | 'declined' | 'withdrawn';
 export type Confirmation = 'needed' | 'confirmed' | 'undone';
 export type LatchReason = 'owner_lost' | 'expired';
-/** An agent as a receipt keeps it: what is null is left out, and receipts of earlier releases have the first two alone. */
+export type HoldingKind = 'intent' | 'unexpired' | 'dead';
+/** An agent as a receipt keeps it. Receipts of earlier releases have the first two members alone. */
 export interface ReceiptAgent {
   id: string;
   name: string;
-  parent?: string;
+  parent?: string | null;
   outcome?: LeaverOutcome;
   /** Of the root of a tree in quarantine: when that ends, as PostgreSQL writes it in JSON. */
-  until?: string;
+  until?: string | null;
   /** Of the root of a tree that is offered: to whom. */
-  to?: string;
+  to?: string | null;
 }
 export type LeaverOutcome = 'stopped' | 'quarantined' | 'offered';
 /** A public JWK as registered. */
@@ -290,6 +291,17 @@ export const acknowledgements = pgTable(
   (table) => [primaryKey({ columns: [table.apiId, table.verifier, table.seq] })],
 );
 
+export const followers = pgTable(
+  'followers',
+  {
+    node: uuid('node').notNull(),
+    apiId: uuid('api_id').notNull(),
+    verifier: text('verifier').notNull(),
+    seenAt: instant('seen_at').notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.node, table.apiId, table.verifier] })],
+);
+
 export const offboardings = pgTable('offboardings', {
   id: id(),
   personId: uuid('person_id').notNull(),
@@ -306,7 +318,21 @@ export const offboardings = pgTable('offboardings', {
   confirmation: text('confirmation').$type<Confirmation>(),
   confirmedAt: instant('confirmed_at'),
   confirmedBy: text('confirmed_by'),
+  /** Verifiers that were connected. `null`: of an earlier release, without `offboardingHoldings`. */
+  connected: jsonb('connected').$type<{ api: string; verifier: string }[]>(),
 });
+
+export const offboardingHoldings = pgTable(
+  'offboarding_holdings',
+  {
+    offboardingId: uuid('offboarding_id').notNull(),
+    kind: text('kind').$type<HoldingKind>().notNull(),
+    /** Of `intent` its name, of `unexpired` how many tokens, of `dead` nothing. */
+    value: text('value').notNull(),
+    agents: uuid('agents').array().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.offboardingId, table.kind, table.value] })],
+);
 
 export const auditNodes = pgTable('audit_nodes', {
   node: uuid('node').primaryKey(),
