@@ -1,9 +1,10 @@
 /**
  * People: the humans that directories tell of. A person belongs to one directory for good, is found there by `userName`
- * without regard to case, and is live while active and not deleted. A deleted person stays as a tombstone: readable for
- * administrators and receipts, invisible to SCIM, its `userName` free again. Reads here; writes in `provisioning.ts`.
+ * without regard to case, and is live while active, not deleted, and in the group that the directory requires, if any. A
+ * deleted person stays as a tombstone: readable for administrators and receipts, invisible to SCIM, its `userName` free
+ * again. Reads here, searches in `search.ts`, writes in `provisioning.ts`.
  */
-import { and, asc, count, eq, isNull, type SQL, sql } from 'drizzle-orm';
+import { and, asc, eq, isNull, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Executor } from '../../platform/db/client.ts';
 import { isAfter, microsOf } from '../../platform/db/creation.ts';
@@ -25,6 +26,10 @@ export interface Person extends PersonState {
   id: string;
   directoryId: string;
   deletedAt: Date | null;
+  /** The directory requires membership of a group that they are not in. */
+  excluded: boolean;
+  /** Active, not excluded, not deleted: who may answer for agents. */
+  live: boolean;
   /** Raised by every change. */
   version: number;
   createdAt: Date;
@@ -45,19 +50,6 @@ export interface PersonView {
   updatedAt: Date;
 }
 
-/** One thing that has to hold of a person or group that is searched for. Values that cannot match match nothing. */
-export type PersonCondition =
-  | { field: 'id' | 'userName' | 'externalId' | 'displayName'; value: string }
-  | { field: 'active'; value: boolean }
-  /** One and the same e-mail address has to meet both. */
-  | { field: 'email'; value: string | null; type: string | null };
-
-/** Rows to skip, and rows to return at most; 0: only the total is wanted. */
-export interface Window {
-  offset: number;
-  limit: number;
-}
-
 export interface PeopleFilter {
   userName?: string | undefined;
   /** A directory's id or name. */
@@ -69,54 +61,6 @@ export interface PeopleFilter {
 
 const equalsIgnoringCase = (column: SQL.Aliased | SQL | typeof people.userName, value: string): SQL =>
   sql`lower(${column}) = lower(${value})`;
-
-/** `null`: nothing can meet it. */
-function toCondition(condition: PersonCondition): SQL | null {
-  switch (condition.field) {
-    case 'id': {
-      const id = canonicalId(condition.value);
-      return id === null ? null : eq(people.id, id);
-    }
-    case 'userName':
-      return equalsIgnoringCase(people.userName, condition.value);
-    case 'externalId':
-      return eq(people.externalId, condition.value);
-    case 'displayName':
-      return sql`lower(${people.displayName}) = lower(${condition.value})`;
-    case 'active':
-      return eq(people.active, condition.value);
-    case 'email':
-      // Without an index: IdPs match by userName or externalId unless an administrator configures otherwise.
-      return sql`exists (
-        select from jsonb_array_elements(coalesce(${people.attributes} -> 'emails', '[]')) as email
-        where (${condition.value}::text is null or lower(email ->> 'value') = lower(${condition.value}))
-          and (${condition.type}::text is null or lower(email ->> 'type') = lower(${condition.type})))`;
-  }
-}
-
-/** One directory's people that meet all conditions, oldest first, and how many there are. */
-export async function findPeople(
-  executor: Executor,
-  directoryId: string,
-  conditions: readonly PersonCondition[],
-  { offset, limit }: Window,
-): Promise<{ total: number; people: Person[] }> {
-  const wanted = conditions.map(toCondition);
-  const met = wanted.filter((condition) => condition !== null);
-  if (met.length < wanted.length) return { total: 0, people: [] };
-  const where = and(eq(people.directoryId, directoryId), isNull(people.deletedAt), ...met);
-  const [counted] = await executor.select({ total: count() }).from(people).where(where);
-  const total = counted?.total ?? 0;
-  if (limit === 0 || offset >= total) return { total, people: [] };
-  const rows = await executor
-    .select()
-    .from(people)
-    .where(where)
-    .orderBy(asc(people.createdAt), asc(people.id))
-    .offset(offset)
-    .limit(limit);
-  return { total, people: rows };
-}
 
 /** One of a directory's people; `null`: none with this id there, or deleted. */
 export async function readPerson(executor: Executor, directoryId: string, id: string): Promise<Person | null> {

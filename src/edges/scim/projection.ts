@@ -21,12 +21,24 @@ const split = (schema: ResourceSchema, lists: readonly string[]): Location[] =>
     .map((name) => locate(schema, name.trim()))
     .filter((location) => location !== null);
 
-export function readProjection(schema: ResourceSchema, query: URLSearchParams): Projection {
-  const only = query.getAll('attributes').filter((list) => list.trim() !== '');
-  if (only.length > 0) return { mode: 'only', names: split(schema, only) };
-  const without = query.getAll('excludedAttributes').filter((list) => list.trim() !== '');
-  return without.length > 0 ? { mode: 'without', names: split(schema, without) } : { mode: 'all', names: [] };
+/** Which members of a resource of this type the two lists select. */
+export function toProjection(
+  schema: ResourceSchema,
+  { attributes, excludedAttributes }: { attributes: readonly string[]; excludedAttributes: readonly string[] },
+): Projection {
+  if (attributes.length > 0) return { mode: 'only', names: split(schema, attributes) };
+  if (excludedAttributes.length > 0) return { mode: 'without', names: split(schema, excludedAttributes) };
+  return { mode: 'all', names: [] };
 }
+
+const given = (query: URLSearchParams, name: string): string[] =>
+  query.getAll(name).filter((list) => list.trim() !== '');
+
+export const readProjection = (schema: ResourceSchema, query: URLSearchParams): Projection =>
+  toProjection(schema, {
+    attributes: given(query, 'attributes'),
+    excludedAttributes: given(query, 'excludedAttributes'),
+  });
 
 /** Will this core attribute be sent, whole or in part? Lets the reader leave out what is costly to read. */
 export function sends({ mode, names }: Projection, attribute: string): boolean {

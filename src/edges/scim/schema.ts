@@ -10,12 +10,14 @@ export interface Attribute {
   isMultiValued: boolean;
   isReadOnly: boolean;
   isRequired: boolean;
+  /** Whether its values are compared with regard to case; binary ones always are (RFC 7643 §2.3.6). */
+  isCaseExact: boolean;
   /** By name in lower case; empty unless complex. */
   subAttributes: ReadonlyMap<string, Attribute>;
 }
 
 export interface ResourceSchema {
-  name: 'User' | 'Group';
+  name: 'User' | 'Group' | 'Agent';
   urn: string;
   attributes: ReadonlyMap<string, Attribute>;
   extensions: readonly { urn: string; attributes: ReadonlyMap<string, Attribute> }[];
@@ -42,6 +44,7 @@ const readAttributes = (defined: readonly DefinedAttribute[]): ReadonlyMap<strin
         isMultiValued: config.multiValued === true,
         isReadOnly: String(config.mutable) === 'false',
         isRequired: config.required === true,
+        isCaseExact: config.caseExact === true || type === 'binary',
         subAttributes: readAttributes(subAttributes),
       },
     ]),
@@ -74,10 +77,38 @@ function isShadow(config: object): boolean {
 }
 
 /** The `/Schemas` resources. `basePath` is the absolute URL of `/Schemas`. */
-export function describeSchemas(basePath: string): Record<string, unknown>[] {
-  return [User, EnterpriseUser, Group].map(({ definition }) =>
-    JSON.parse(JSON.stringify(definition.describe(basePath))),
-  );
+export function describeSchemas(basePath: string): Described[] {
+  return [User, EnterpriseUser, Group].map(({ definition }) => {
+    const described: Described = JSON.parse(JSON.stringify(definition.describe(basePath)));
+    return { ...described, attributes: listOf(described.attributes).map((one) => complete(one, '')) };
+  });
+}
+
+type Described = Record<string, unknown>;
+
+const listOf = (list: unknown): Described[] => (Array.isArray(list) ? list : []);
+
+/** Where Writ does otherwise than scimmy's schemas say: only people are members, and it tells what they are called. */
+const deviations: Readonly<Record<string, Described>> = {
+  'groups.$ref': { referenceTypes: ['Group'] },
+  'groups.type': { canonicalValues: ['direct'] },
+  'members.$ref': { referenceTypes: ['User'] },
+  'members.type': { canonicalValues: ['User'] },
+  'members.display': { mutability: 'readOnly' },
+};
+
+/** An attribute with all that RFC 7643 §7 defines of it; scimmy leaves some defaults unsaid. */
+function complete(attribute: Described, parent: string): Described {
+  const path = `${parent}${String(attribute.name)}`;
+  const { subAttributes } = attribute;
+  return {
+    ...(attribute.type === 'boolean' ? {} : { uniqueness: 'none' }),
+    ...attribute,
+    ...deviations[path],
+    ...(subAttributes === undefined
+      ? {}
+      : { subAttributes: listOf(subAttributes).map((one) => complete(one, `${path}.`)) }),
+  };
 }
 
 /** The rest of a name after this URN and the `:` (some write `.`) that follows it; `null`: the name is not below it. */

@@ -61,7 +61,7 @@ export function rewrap(keks: Keks, name: string, sealed: Uint8Array): Buffer | u
 }
 
 /** What a derived key is for; a key has one purpose. */
-export type KeyPurpose = 'audit-mac';
+export type KeyPurpose = 'audit-mac' | 'scim-cursor';
 
 /** The 32-byte key for `purpose`, the same on every node that has this KEK (HKDF-SHA256, RFC 5869). */
 export const deriveKey = (kek: Uint8Array, purpose: KeyPurpose): Buffer =>
