@@ -3,6 +3,8 @@ import { parseWhole, withExamples } from '../examples.ts';
 import { findListed } from '../lookup.ts';
 import { instantOf, textOf } from '../print.ts';
 import { openSession, showList, showOne } from '../session.ts';
+import { addDoctor } from './directory-doctor.ts';
+import { addRequests } from './directory-requests.ts';
 
 /** `writ directories …`: the connected IdPs and their SCIM credentials. */
 export function addDirectories(program: Command): void {
@@ -59,4 +61,6 @@ export function addDirectories(program: Command): void {
       }),
     ['writ directories rotate-token "Okta (prod)" --grace-seconds 3600'],
   );
+  addRequests(directories);
+  addDoctor(directories);
 }

@@ -24,7 +24,7 @@ export const temporarySeconds = 600;
 
 const isOverdue = sql`coalesce(last_contact_at < statement_timestamp() - make_interval(secs => silence_after_seconds), false)`;
 const expiresSoon = sql`t.expires_at > statement_timestamp()
-  and t.expires_at - t.created_at > make_interval(secs => ${temporarySeconds}::int)
+  and t.expires_at - t.created_at > make_interval(secs => ${temporarySeconds + 1}::int)
   and t.expires_at - least(make_interval(days => ${warnDays}::int), (t.expires_at - t.created_at) / 4) <= statement_timestamp()`;
 
 type Warn = (members: object, message: string) => void;
