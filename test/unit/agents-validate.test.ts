@@ -2,7 +2,7 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { compare } from '../../src/domain/agents/changes.ts';
 import { parseJwks } from '../../src/domain/agents/credentials.ts';
-import { type AgentDraft, checkReason, validateAgent } from '../../src/domain/agents/validate.ts';
+import { type AgentDraft, type Circumstances, checkReason, validateAgent } from '../../src/domain/agents/validate.ts';
 import { canonicalId } from '../../src/platform/db/uuid.ts';
 import { makeJwk } from '../support/agents.ts';
 
@@ -79,12 +79,15 @@ const draft: AgentDraft = {
   expiresAt: null,
   credential: { secret: true },
   intents: [],
+  leaverPolicy: null,
+  deputyId: null,
 };
+const circumstances: Circumstances = { now, catalogue, ownerId: 'ada', isSubAgent: false };
 
 describe('the whole agent', () => {
   test('names are trimmed, intents sorted and said once', () => {
     const given = { ...draft, name: ' triage ', intents: ['tickets.read', 'tickets.read'] };
-    expect(validateAgent(given, { now, catalogue })).toEqual({ ...draft, intents: ['tickets.read'] });
+    expect(validateAgent(given, circumstances)).toEqual({ ...draft, intents: ['tickets.read'] });
   });
 
   test.each<[string, Partial<AgentDraft>, string]>([
@@ -97,16 +100,24 @@ describe('the whole agent', () => {
     ['an expiry that has passed', { expiresAt: now }, 'expiresAt'],
     ['an expiry that is none', { expiresAt: new Date('never') }, 'expiresAt'],
     ['an unknown intent', { intents: ['tickets.delete'] }, 'tickets.delete'],
+    ['the owner as deputy', { deputyId: 'ada' }, 'deputy'],
     ['an intent of another environment', { environment: 'staging', intents: ['tickets.read'] }, 'tickets.read'],
   ])('%s is refused by name', (_name, members, member) => {
-    expect(() => validateAgent({ ...draft, ...members }, { now, catalogue })).toThrow(
+    expect(() => validateAgent({ ...draft, ...members }, circumstances)).toThrow(
       expect.objectContaining({ code: 'invalid_request', detail: expect.stringContaining(member) }),
     );
   });
 
+  test('a sub-agent has the policy and the deputy of its root', () => {
+    const below = { ...circumstances, isSubAgent: true };
+    expect(() => validateAgent({ ...draft, leaverPolicy: 'stop' }, below)).toThrow(/leaverPolicy/);
+    expect(() => validateAgent({ ...draft, deputyId: 'grace' }, below)).toThrow(/deputy/);
+    expect(validateAgent(draft, below)).toEqual(draft);
+  });
+
   test('an expiry that stands already may have passed', () => {
     const expired = { ...draft, expiresAt: new Date('2026-07-01T00:00:00Z') };
-    expect(validateAgent(expired, { now, catalogue, standingExpiry: expired.expiresAt })).toEqual(expired);
+    expect(validateAgent(expired, { ...circumstances, standingExpiry: expired.expiresAt })).toEqual(expired);
   });
 
   test.each(['', '   ', 'a\0b', 'a'.repeat(1001)])('%j is no reason', (reason) => {

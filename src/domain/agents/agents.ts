@@ -12,7 +12,7 @@
 import { eq, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import type { Db, Executor, Tx } from '../../platform/db/client.ts';
-import { type AgentStatus, agents } from '../../platform/db/schema.ts';
+import { type AgentStatus, agents, type LeaverPolicy } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import type { Page, PageRequest } from '../../platform/http/page.ts';
 import { hashSecret, makeSecret } from '../../platform/keys/secret.ts';
@@ -21,7 +21,7 @@ import { revoke } from '../revocation/revoke.ts';
 import { type AgentPatch, applyPatch, type Changes, compare } from './changes.ts';
 import { grant, readGrants, readIntents, withdraw } from './grants.ts';
 import { expiredEvent, latchExpired } from './latches.ts';
-import { change, type LockedAgent, readClock, requireLiveOwner, touched, withAgent } from './locking.ts';
+import { change, isOwnerLive, type LockedAgent, readClock, requireLiveOwner, touched, withAgent } from './locking.ts';
 import { type AgentDraft, type Credential, validateAgent } from './validate.ts';
 import { type AgentView, readPage, readView } from './views.ts';
 
@@ -39,6 +39,9 @@ export interface NewAgent {
   credential: Credential;
   /** Names from the catalogue. */
   intents?: readonly string[] | undefined;
+  leaverPolicy?: LeaverPolicy | null | undefined;
+  /** A person's id: to whom the tree is offered by `handover`. */
+  deputyId?: string | null | undefined;
   /** `active` by default. */
   status?: 'pending' | 'active' | undefined;
 }
@@ -86,8 +89,10 @@ async function createSubAgent(db: Db, act: Act, input: NewAgent, parentId: strin
       if (input.environment !== undefined && input.environment !== environment) {
         refuse(`environment: a sub-agent is in the environment of its parent, "${environment}"`);
       }
-      const [dead] = await tx.execute<{ why: string | null }>(sql`select why_dead(${parent.id}::uuid) as why`);
-      if (dead?.why !== null) throw new WritError('conflict', 'parent: this agent is not live');
+      // In quarantine the tree may go on, but not grow: its owner has left.
+      const [live] = await tx.execute<{ live: boolean }>(sql`
+        select dead is null and not read_only as live from standing(array[${parent.id}::uuid])`);
+      if (live?.live !== true) throw new WritError('conflict', 'parent: this agent is not live');
       return insertAgent(tx, act, input, { ownerId, environment, parentId: parent.id });
     });
   } catch (error) {
@@ -113,9 +118,12 @@ async function insertAgent(tx: Tx, act: Act, input: NewAgent, place: Place): Pro
       expiresAt: input.expiresAt ?? null,
       credential: input.credential,
       intents: [...(input.intents ?? [])],
+      leaverPolicy: input.leaverPolicy ?? null,
+      deputyId: readDeputy(input.deputyId) ?? null,
     },
-    { now: await readClock(tx), catalogue },
+    { now: await readClock(tx), catalogue, ownerId: place.ownerId, isSubAgent: place.parentId !== null },
   );
+  if (draft.deputyId !== null) await requireLiveDeputy(tx, draft.deputyId);
   const { columns, clientSecret } = storeCredential(draft.credential);
   const [row] = await tx
     .insert(agents)
@@ -125,6 +133,8 @@ async function insertAgent(tx: Tx, act: Act, input: NewAgent, place: Place): Pro
       description: draft.description,
       project: draft.project,
       expiresAt: draft.expiresAt,
+      leaverPolicy: draft.leaverPolicy,
+      deputyId: draft.deputyId,
       status: input.status ?? 'active',
       path: [],
       ...columns,
@@ -133,17 +143,32 @@ async function insertAgent(tx: Tx, act: Act, input: NewAgent, place: Place): Pro
   if (row === undefined) throw new Error('an insert returned no row');
   await grant(tx, row.id, idsOf(draft.intents, catalogue));
   const agent = await readView(tx, row.id);
-  const { name, environment, parent, project, status, expiresAt, intents } = agent;
+  const { name, environment, parent, project, status, expiresAt, intents, leaverPolicy, deputy } = agent;
+  const chosen = { name, environment, parent, project, status, expiresAt, intents, leaverPolicy, deputy };
   await append(tx, act, [
     {
       kind: 'agent.created',
       outcome: 'done',
       agent: agent.id,
       person: agent.owner,
-      details: { name, environment, parent, project, status, expiresAt, intents, credential: columns.credentialKind },
+      details: { ...chosen, credential: columns.credentialKind },
     },
   ]);
   return { agent, ...(clientSecret !== undefined && { clientSecret }) };
+}
+
+/** The canonical id of a deputy that was given. */
+const readDeputy = (id: string | null | undefined): string | null | undefined =>
+  typeof id === 'string' ? (canonicalId(id) ?? refuse('deputy: no such person')) : id;
+
+/**
+ * Whoever is named has to be there now. They may leave at any moment after: a departure asks again, and so does who accepts.
+ * @throws WritError `invalid_request` when there is no such person, `conflict` when they have left.
+ */
+async function requireLiveDeputy(tx: Tx, deputyId: string): Promise<void> {
+  const live = await isOwnerLive(tx, deputyId);
+  if (live === null) refuse('deputy: no such person');
+  if (live === false) throw new WritError('conflict', 'deputy: this person is not active');
 }
 
 const idsOf = (names: readonly string[], catalogue: ReadonlyMap<string, { id: string }>): string[] =>
@@ -169,10 +194,14 @@ export async function changeAgent(db: Db, act: Act, id: string, patch: AgentPatc
   return withAgent(db, id, async (tx, locked) => {
     if (locked.status === 'decommissioned') throw new WritError('conflict', 'the agent is decommissioned, for good');
     const before = draftOf(locked, await readGrants(tx, locked.id));
-    const merged = applyPatch(before, patch);
+    const merged = applyPatch(before, { ...patch, deputyId: readDeputy(patch.deputyId) });
     const catalogue = await readIntents(tx, [...before.intents, ...merged.intents]);
-    const after = validateAgent(merged, { now: locked.now, catalogue, standingExpiry: before.expiresAt });
+    const { now, ownerId } = locked;
+    const isSubAgent = locked.parentId !== null;
+    const circumstances = { now, catalogue, standingExpiry: before.expiresAt, ownerId, isSubAgent };
+    const after = validateAgent(merged, circumstances);
     const changes = compare(before, after, patch);
+    if (after.deputyId !== null && after.deputyId !== before.deputyId) await requireLiveDeputy(tx, after.deputyId);
     const events: AuditEvent[] = [];
     const hasExpired = await latchExpired(tx, locked);
     if (hasExpired) events.push(expiredEvent(locked));
@@ -198,27 +227,30 @@ const draftOf = (agent: LockedAgent, intents: string[]): AgentDraft => ({
   expiresAt: agent.expiresAt,
   credential: agent.jwks === null ? { secret: true } : { jwks: agent.jwks },
   intents,
+  leaverPolicy: agent.leaverPolicy,
+  deputyId: agent.deputyId,
 });
 
 async function storeChanges(tx: Tx, id: string, after: AgentDraft, changes: Changes): Promise<string | undefined> {
-  const { name, description, project, expiresAt } = after;
+  const { name, description, project, expiresAt, leaverPolicy, deputyId } = after;
   const { columns, clientSecret } = changes.replacesCredential ? storeCredential(after.credential) : {};
   await tx
     .update(agents)
-    .set({ name, description, project, expiresAt, ...columns, ...touched })
+    .set({ name, description, project, expiresAt, leaverPolicy, deputyId, ...columns, ...touched })
     .where(eq(agents.id, id));
   return clientSecret;
 }
 
 function changedEvent(agent: LockedAgent, after: AgentDraft, changes: Changes): AuditEvent {
   const { members, granted, withdrawn } = changes;
-  const { name, project, expiresAt } = after;
+  const { name, project, expiresAt, leaverPolicy, deputyId: deputy } = after;
+  const now = { name, project, expiresAt: expiresAt?.toISOString() ?? null, leaverPolicy, deputy };
   return {
     kind: 'agent.changed',
     outcome: 'done',
     agent: agent.id,
     person: agent.ownerId,
-    details: { changed: members, granted, withdrawn, name, project, expiresAt: expiresAt?.toISOString() ?? null },
+    details: { changed: members, granted, withdrawn, ...now },
   };
 }
 

@@ -1,4 +1,5 @@
 /** What a patch comes to: a pure comparison of an agent before and after. */
+import type { LeaverPolicy } from '../../platform/db/schema.ts';
 import type { AgentDraft, Credential } from './validate.ts';
 
 /** What may change; absent: stays. `{secret: true}` always makes a new secret. */
@@ -9,6 +10,9 @@ export interface AgentPatch {
   expiresAt?: Date | null | undefined;
   credential?: Credential | undefined;
   intents?: readonly string[] | undefined;
+  leaverPolicy?: LeaverPolicy | null | undefined;
+  /** A person's id. */
+  deputyId?: string | null | undefined;
 }
 
 export interface Changes {
@@ -29,6 +33,8 @@ export const applyPatch = (before: AgentDraft, patch: AgentPatch): AgentDraft =>
   expiresAt: patch.expiresAt === undefined ? before.expiresAt : patch.expiresAt,
   credential: patch.credential ?? before.credential,
   intents: [...(patch.intents ?? before.intents)],
+  leaverPolicy: patch.leaverPolicy === undefined ? before.leaverPolicy : patch.leaverPolicy,
+  deputyId: patch.deputyId === undefined ? before.deputyId : patch.deputyId,
 });
 
 /** `after` is validated, so that its intents and keys are in the form in which they are stored. */
@@ -39,9 +45,10 @@ export function compare(before: AgentDraft, after: AgentDraft, patch: AgentPatch
   const [oldKeys, newKeys] = [keysOf(before.credential), keysOf(after.credential)];
   const losesKey = [...oldKeys].some((key) => !newKeys.has(key));
   const replacesCredential = newSecret || losesKey || !sameText(before.credential, after.credential);
-  const members = (['name', 'description', 'project', 'expiresAt'] as const)
+  const members = (['name', 'description', 'project', 'expiresAt', 'leaverPolicy'] as const)
     .filter((member) => !sameText(before[member], after[member]))
     .map(String);
+  if (before.deputyId !== after.deputyId) members.push('deputy');
   if (granted.length + withdrawn.length > 0) members.push('intents');
   if (replacesCredential) members.push('credential');
   return {

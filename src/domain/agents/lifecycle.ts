@@ -8,6 +8,8 @@
  * | activate     | pending, suspended, active | active         | clears the latches whose cause is gone            |
  * | decommission | any                        | decommissioned | so do all descendants; final                      |
  * | transfer     | any but decommissioned     | stays          | the whole tree, by its root; clears `owner_lost`  |
+ *
+ * The last three, of a root, end what its owner's departure has left: the quarantine, and the offer that is open.
  */
 import { eq, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
@@ -16,6 +18,7 @@ import { type AgentStatus, agents, latches } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { type Act, type AuditEvent, type AuditKind, append } from '../audit/append.ts';
 import { revoke } from '../revocation/revoke.ts';
+import { endLeaving } from './leavers.ts';
 import { isOwnerLive, type LockedAgent, requireLiveOwner, touched, withAgent } from './locking.ts';
 import { checkReason } from './validate.ts';
 import { type AgentView, readView } from './views.ts';
@@ -71,12 +74,17 @@ export async function activateAgent(db: Db, act: Act, id: string, why: string): 
     if (agent.expired)
       throw new WritError('conflict', 'the agent has expired: set expiresAt to a later time, or to null');
     const cleared = await tx.delete(latches).where(eq(latches.agentId, agent.id)).returning({ reason: latches.reason });
-    if (agent.status !== 'active' || cleared.length > 0) {
-      await setStatus(tx, agent.id, 'active');
+    const leftQuarantine = agent.parentId === null && (await endLeaving(tx, act, agent.id, reason));
+    const isChanged = agent.status !== 'active' || cleared.length > 0 || leftQuarantine;
+    if (isChanged) await setStatus(tx, agent.id, 'active');
+    const view = await readView(tx, agent.id);
+    if (isChanged) {
       const details = { from: agent.status, cleared: cleared.map((latch) => latch.reason) };
       await append(tx, act, [eventOf('agent.activated', agent, reason, details)]);
     }
-    return readView(tx, agent.id);
+    // With the quarantine ends what its sub-agents had to go on with: their latches are theirs to be cleared.
+    if (leftQuarantine) await revoke(tx, [{ id: agent.id }]);
+    return view;
   });
 }
 
@@ -90,6 +98,7 @@ export async function decommissionAgent(db: Db, act: Act, id: string, why: strin
       .set({ status: 'decommissioned', ...touched })
       .where(sql`path @> array[${agent.id}::uuid] and status <> 'decommissioned'`)
       .returning({ id: agents.id });
+    if (agent.parentId === null) await endLeaving(tx, act, agent.id, reason);
     const view = await readView(tx, agent.id);
     const details = { from: agent.status, descendants: ended.length - 1 };
     await append(tx, act, [eventOf('agent.decommissioned', agent, reason, details)]);
@@ -108,26 +117,42 @@ export async function transferAgent(db: Db, act: Act, id: string, owner: string,
   const reason = checkReason(why);
   const ownerId = canonicalId(owner);
   if (ownerId === null) throw new WritError('invalid_request', 'owner: a person is required');
-  const transfer = async (tx: Tx, agent: LockedAgent): Promise<AgentView> => {
-    refuseDecommissioned(agent);
-    if (agent.parentId !== null) {
-      throw new WritError('conflict', `a sub-agent has the owner of its tree: transfer its root, ${agent.path[0]}`);
-    }
-    await requireLiveOwner(tx, ownerId);
-    const tree = sql`select id from agents where path @> array[${agent.id}::uuid]`;
-    const cleared = await tx
-      .delete(latches)
-      .where(sql`reason = 'owner_lost' and agent_id in (${tree})`)
-      .returning({ agentId: latches.agentId });
-    if (agent.ownerId === ownerId && cleared.length === 0) return readView(tx, agent.id);
-    // The foreign key carries the owner down the tree, but not the version.
-    await tx.update(agents).set({ ownerId }).where(eq(agents.id, agent.id));
-    const moved = await tx.update(agents).set(touched).where(sql`id in (${tree})`).returning({ id: agents.id });
-    const view = await readView(tx, agent.id);
-    const details = { from: agent.ownerId, descendants: moved.length - 1, cleared: cleared.length };
-    await append(tx, act, [{ ...eventOf('agent.transferred', agent, reason, details), person: ownerId }]);
-    await revoke(tx, [{ id: agent.id }]);
-    return view;
-  };
-  return withAgent(db, id, transfer, [ownerId]);
+  return withAgent(db, id, (tx, agent) => transferTree(tx, act, agent, ownerId, reason), [ownerId]);
+}
+
+/**
+ * The transfer itself, under both owners' locks. `also`: what the act is recorded as besides, before it.
+ * @throws as `transferAgent`.
+ */
+export async function transferTree(
+  tx: Tx,
+  act: Act,
+  agent: LockedAgent,
+  ownerId: string,
+  reason: string,
+  also: readonly AuditEvent[] = [],
+): Promise<AgentView> {
+  refuseDecommissioned(agent);
+  if (agent.parentId !== null) {
+    throw new WritError('conflict', `a sub-agent has the owner of its tree: transfer its root, ${agent.path[0]}`);
+  }
+  await requireLiveOwner(tx, ownerId);
+  const tree = sql`select id from agents where path @> array[${agent.id}::uuid]`;
+  const cleared = await tx
+    .delete(latches)
+    .where(sql`reason = 'owner_lost' and agent_id in (${tree})`)
+    .returning({ agentId: latches.agentId });
+  const leftQuarantine = await endLeaving(tx, act, agent.id, reason);
+  if (agent.ownerId === ownerId && cleared.length === 0 && !leftQuarantine) return readView(tx, agent.id);
+  // The foreign key carries the owner down the tree, but not the version. Nobody is their own deputy.
+  await tx
+    .update(agents)
+    .set({ ownerId, deputyId: agent.deputyId === ownerId ? null : agent.deputyId })
+    .where(eq(agents.id, agent.id));
+  const moved = await tx.update(agents).set(touched).where(sql`id in (${tree})`).returning({ id: agents.id });
+  const view = await readView(tx, agent.id);
+  const details = { from: agent.ownerId, descendants: moved.length - 1, cleared: cleared.length };
+  await append(tx, act, [...also, { ...eventOf('agent.transferred', agent, reason, details), person: ownerId }]);
+  await revoke(tx, [{ id: agent.id }]);
+  return view;
 }

@@ -1,6 +1,6 @@
 /** What an agent may look like, whole. Creating and changing end here, so that neither lets through what the other refuses. */
 import { WritError } from '../../errors.ts';
-import type { PublicJwk } from '../../platform/db/schema.ts';
+import type { LeaverPolicy, PublicJwk } from '../../platform/db/schema.ts';
 import { controls, controlsOfProse } from '../../platform/http/controls.ts';
 import { parseJwks } from './credentials.ts';
 
@@ -16,6 +16,10 @@ export interface AgentDraft {
   expiresAt: Date | null;
   credential: Credential;
   intents: string[];
+  /** `null`: that of its environment. */
+  leaverPolicy: LeaverPolicy | null;
+  /** A person's id. */
+  deputyId: string | null;
 }
 
 /** What the rules are measured against. */
@@ -24,6 +28,8 @@ export interface Circumstances {
   now: Date;
   /** Environments in which each intent of the catalogue can be done; an intent that is not here does not exist. */
   catalogue: ReadonlyMap<string, { environments: readonly string[] }>;
+  ownerId: string;
+  isSubAgent: boolean;
   /** The expiry that stands already. It may have passed: such an agent can still be changed, and stays latched. */
   standingExpiry?: Date | null;
 }
@@ -58,6 +64,7 @@ export function validateAgent(draft: AgentDraft, circumstances: Circumstances): 
     refuse('environment', 'has to be 1 to 32 lower-case letters, digits and hyphens, a letter first');
   }
   checkExpiry(draft.expiresAt, circumstances);
+  checkLeaving(draft, circumstances);
   return {
     name: checkText('name', draft.name, { max: 200 }),
     description: checkText('description', draft.description, { max: 2000, prose: true }),
@@ -66,6 +73,8 @@ export function validateAgent(draft: AgentDraft, circumstances: Circumstances): 
     expiresAt: draft.expiresAt,
     credential: 'jwks' in draft.credential ? { jwks: parseJwks(draft.credential.jwks) } : { secret: true },
     intents: checkIntents(draft, circumstances),
+    leaverPolicy: draft.leaverPolicy,
+    deputyId: draft.deputyId,
   };
 }
 
@@ -73,6 +82,13 @@ function checkExpiry(expiresAt: Date | null, { now, standingExpiry }: Circumstan
   if (expiresAt === null || expiresAt.getTime() === standingExpiry?.getTime()) return;
   if (Number.isNaN(expiresAt.getTime()) || expiresAt.getUTCFullYear() > 9999) refuse('expiresAt', 'is not an instant');
   if (expiresAt <= now) refuse('expiresAt', 'has to be in the future');
+}
+
+/** A tree has one policy and one deputy. Whether the deputy is live is asked where people are read. */
+function checkLeaving({ leaverPolicy, deputyId }: AgentDraft, { ownerId, isSubAgent }: Circumstances): void {
+  if (isSubAgent && leaverPolicy !== null) refuse('leaverPolicy', 'a sub-agent has that of its root, set it there');
+  if (isSubAgent && deputyId !== null) refuse('deputy', 'a sub-agent has that of its root, set it there');
+  if (deputyId === ownerId) refuse('deputy', 'is the owner');
 }
 
 function checkIntents({ intents, environment }: AgentDraft, { catalogue }: Circumstances): string[] {

@@ -2,7 +2,7 @@
 import { and, asc, eq, type SQL, sql } from 'drizzle-orm';
 import type { Executor } from '../../platform/db/client.ts';
 import { isAfter, microsOf } from '../../platform/db/creation.ts';
-import { type AgentStatus, agents, type LatchReason } from '../../platform/db/schema.ts';
+import { type AgentStatus, agents, type LatchReason, type LeaverPolicy } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import { noSuchAgent } from './locking.ts';
@@ -20,8 +20,14 @@ export interface AgentView {
   parent: string | null;
   status: AgentStatus;
   latches: { reason: LatchReason; since: Date }[];
-  /** Whether it could get a token at the moment of the read: it, its ancestors and its owner. */
+  /** Whether it could get a token at the moment of the read, if only for reading: it, its ancestors and its owner. */
   live: boolean;
+  /** What becomes of the tree when the owner leaves; `null`: what its environment says, and in a sub-agent what its root says. */
+  leaverPolicy: LeaverPolicy | null;
+  /** A person's id: to whom the tree is offered by `handover`. */
+  deputy: string | null;
+  /** Until when the tree may read on after its owner has left; `null`: it is not in quarantine. */
+  quarantinedUntil: Date | null;
   expiresAt: Date | null;
   credential: Credential;
   intents: string[];
@@ -44,6 +50,11 @@ const columns = {
   createdAt: agents.createdAt,
   updatedAt: agents.updatedAt,
   live: sql<boolean>`why_dead(agents.id) is null`,
+  leaverPolicy: agents.leaverPolicy,
+  deputy: agents.deputyId,
+  quarantinedUntil: sql<string | null>`(
+    select to_json(q.until) #>> '{}' from quarantines q
+    where q.agent_id = agents.path[1] and q.person_id = agents.owner_id and q.until > clock_timestamp())`,
   latches: sql<{ reason: LatchReason; since: string }[]>`coalesce((
     select jsonb_agg(jsonb_build_object('reason', l.reason, 'since', l.since) order by l.reason)
     from latches l where l.agent_id = agents.id), '[]')`,
@@ -56,10 +67,11 @@ const columns = {
 const selectRows = (executor: Executor) => executor.select(columns).from(agents).$dynamic();
 type Row = Awaited<ReturnType<typeof selectRows>>[number];
 
-function toView({ jwks, createdMicros: _, latches, ...row }: Row): AgentView {
+function toView({ jwks, createdMicros: _, latches, quarantinedUntil, ...row }: Row): AgentView {
   return {
     ...row,
     clientId: row.id,
+    quarantinedUntil: quarantinedUntil === null ? null : new Date(quarantinedUntil),
     latches: latches.map(({ reason, since }) => ({ reason, since: new Date(since) })),
     credential: jwks === null ? { secret: true } : { jwks },
   };

@@ -1,5 +1,5 @@
 /**
- * Who is meant by `owner`. A UUID is a person's id and nothing else; anything else is a `userName`, which names somebody
+ * Who is meant by `owner`, or by another member that names a person. A UUID is a person's id and nothing else; anything else is a `userName`, which names somebody
  * only within a directory, so that one that stands in two of them has to be given with its directory.
  */
 import { and, eq, isNull, sql } from 'drizzle-orm';
@@ -24,7 +24,7 @@ export interface Owner {
  * A deleted person is found by id only, and is not live.
  * @throws WritError `invalid_request` when nobody is meant; `conflict` when several are.
  */
-export async function findOwner(executor: Executor, owner: OwnerName): Promise<Owner> {
+export async function findOwner(executor: Executor, owner: OwnerName, member = 'owner'): Promise<Owner> {
   const id = typeof owner === 'string' ? canonicalId(owner) : null;
   const userName = typeof owner === 'string' ? owner : owner.userName;
   const found = await executor
@@ -47,9 +47,12 @@ export async function findOwner(executor: Executor, owner: OwnerName): Promise<O
     )
     .limit(2);
   const [person, another] = found;
-  if (person === undefined) throw new WritError('invalid_request', 'owner: no such person');
+  if (person === undefined) throw new WritError('invalid_request', `${member}: no such person`);
   if (another !== undefined) {
-    throw new WritError('conflict', 'owner: this userName stands in several directories; give {directory, userName}');
+    throw new WritError(
+      'conflict',
+      `${member}: this userName stands in several directories; give {directory, userName}`,
+    );
   }
   return person;
 }

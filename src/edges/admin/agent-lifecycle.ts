@@ -31,7 +31,9 @@ const changes: Change[] = [
   {
     verb: 'activate',
     summary: 'Activate an agent',
-    description: 'Makes a pending or suspended agent active again. Refused while the owner is not active.',
+    description:
+      'Makes a pending or suspended agent active again. Refused while the owner is not active. Of a tree whose owner has ' +
+      'returned it ends the quarantine, or the offer to somebody else.',
     reason: 'Reviewed: the traffic was a load test.',
     after: {},
     refused: 'The owner is not active, or the agent is decommissioned.',
@@ -71,7 +73,9 @@ export const lifecycleCalls = ({ db }: { db: Db }): Call[] => [
     operationId: 'transferAgent',
     tag: 'Agents',
     summary: 'Give an agent to another owner',
-    description: 'A whole tree moves, from its root. Tokens issued under the former owner are dead.',
+    description:
+      'A whole tree moves, from its root. Tokens issued under the former owner are dead, and what the former owner’s ' +
+      'departure has left of the tree, a quarantine or an offer, has ended.',
     body: z.strictObject({ owner, reason }),
     example: { owner: 'grace@example.com', reason: 'Ada has left; Grace runs incident response now.' },
     status: 200,

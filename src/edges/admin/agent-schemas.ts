@@ -42,6 +42,13 @@ export const owner = z
   })
   .openapi({ example: 'ada@example.com' });
 
+const policies = ['stop', 'quarantine', 'handover'] as const;
+export const leaverPolicy = z.enum(policies, { error: `has to be one of ${policies.join(', ')}` }).openapi({
+  description:
+    'When the owner leaves: `stop`: until a named act; `quarantine`: it may only read, for a bounded time, then it stops; ' +
+    '`handover`: it stops, and is offered to the deputy, else to the manager.',
+});
+
 const members = {
   id: uuid,
   clientId: uuid.openapi({ description: 'The same as `id`; the `sub` of its tokens.' }),
@@ -55,7 +62,18 @@ const members = {
   latches: z
     .array(z.object({ reason: z.enum(['owner_lost', 'expired']), since: answeredInstant }))
     .openapi({ description: 'What holds the agent besides its status, until a named act clears it.' }),
-  live: z.boolean().openapi({ description: 'Whether it could get a token now: it, its ancestors and its owner.' }),
+  live: z.boolean().openapi({
+    description: 'Whether it could get a token now, if only for reading: it, its ancestors and its owner.',
+  }),
+  leaverPolicy: leaverPolicy.nullable().openapi({
+    description:
+      'What becomes of its whole tree when the owner leaves. `null`: what its environment says; in a sub-agent: what its ' +
+      'root says.',
+  }),
+  deputy: uuid.nullable().openapi({ description: 'A person’s id: to whom its tree is offered by `handover`.' }),
+  quarantinedUntil: answeredInstant
+    .nullable()
+    .openapi({ description: 'Its owner has left, and until then its tree may read on.' }),
   expiresAt: answeredInstant.nullable(),
   credential: z.union([
     z.object({ jwks: z.object({ keys: z.array(z.looseObject({ kty: z.string() })) }) }),
@@ -85,6 +103,9 @@ export const agentExample = {
   status: 'active',
   latches: [],
   live: true,
+  leaverPolicy: 'handover',
+  deputy: exampleIds.deputy,
+  quarantinedUntil: null,
   expiresAt: null,
   credential: {
     jwks: {

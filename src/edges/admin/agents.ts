@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi';
 import * as agents from '../../domain/agents/agents.ts';
 import * as owners from '../../domain/people/owner.ts';
 import type { Db } from '../../platform/db/client.ts';
-import { agent, agentExample, credential, newAgent, owner, status } from './agent-schemas.ts';
+import { agent, agentExample, credential, leaverPolicy, newAgent, owner, status } from './agent-schemas.ts';
 import { type Call, call } from './call.ts';
 import {
   distinct,
@@ -24,6 +24,14 @@ const chosen = {
     .nullable()
     .optional()
     .openapi({ description: 'From then on the agent gets no token. `null`: never.' }),
+  leaverPolicy: leaverPolicy.nullable().optional().openapi({
+    description:
+      'What becomes of its tree when the owner leaves. `null`: what its environment says. Not for sub-agents.',
+  }),
+  deputy: owner.nullable().optional().openapi({
+    description:
+      'To whom its tree is offered by `handover`: somebody else than the owner, of any directory. Not for sub-agents.',
+  }),
 };
 const intents = distinct(taskIntent, { min: 0, max: 500 }).openapi({
   description: 'Names from the catalogue that the agent may use. Write actions need an approval besides.',
@@ -70,6 +78,9 @@ const exampleBody = {
 
 type Parts = { db: Db };
 
+const findDeputy = async (db: Db, deputy: owners.OwnerName | null | undefined): Promise<string | null | undefined> =>
+  deputy === null || deputy === undefined ? deputy : (await owners.findOwner(db, deputy, 'deputy')).id;
+
 const creationCall = ({ db }: Parts): Call =>
   call({
     method: 'post',
@@ -84,10 +95,15 @@ const creationCall = ({ db }: Parts): Call =>
     status: 201,
     answer: newAgent,
     answerExample: agentExample,
-    refusals: { 409: 'The owner or the parent is not live, or the owner’s userName stands in two directories.' },
-    run: async ({ body: { owner, expiresAt, ...body }, act }) => {
+    refusals: {
+      409: 'The owner, the deputy or the parent is not live, or the userName of a person stands in two directories.',
+    },
+    run: async ({ body: { owner, deputy, expiresAt, ...body }, act }) => {
       const ownerId = owner === undefined ? undefined : (await owners.findOwner(db, owner)).id;
-      return flatten(await agents.createAgent(db, act, { ...body, ownerId, expiresAt: parseInstant(expiresAt) }));
+      const deputyId = await findDeputy(db, deputy);
+      return flatten(
+        await agents.createAgent(db, act, { ...body, ownerId, deputyId, expiresAt: parseInstant(expiresAt) }),
+      );
     },
   });
 
@@ -158,9 +174,11 @@ const changeCall = ({ db }: Parts): Call =>
     status: 200,
     answer: newAgent,
     answerExample: agentExample,
-    refusals: { 409: 'The agent is decommissioned.' },
-    run: async ({ id, body: { expiresAt, ...body }, act }) =>
-      flatten(await agents.changeAgent(db, act, id, { ...body, expiresAt: parseInstant(expiresAt) })),
+    refusals: { 409: 'The agent is decommissioned, or the deputy is not live.' },
+    run: async ({ id, body: { deputy, expiresAt, ...body }, act }) => {
+      const deputyId = await findDeputy(db, deputy);
+      return flatten(await agents.changeAgent(db, act, id, { ...body, deputyId, expiresAt: parseInstant(expiresAt) }));
+    },
   });
 
 export const agentCalls = (parts: Parts): Call[] => [creationCall(parts), ...readingCalls(parts), changeCall(parts)];

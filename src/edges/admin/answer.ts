@@ -10,6 +10,7 @@ import { canonicalId } from '../../platform/db/uuid.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
 import type { Call } from './call.ts';
 import { EdgeRefusal, type ProblemIssue } from './problem.ts';
+import { environment } from './schemas.ts';
 
 /** Bytes; the largest honest body is an intent with its APIs. */
 const maxBodyBytes = 256 * 1024;
@@ -80,12 +81,17 @@ async function streamLines(
   );
 }
 
-/** An id that cannot exist is not looked for. Key ids are no UUIDs, and bounded instead. */
+/** An id that cannot exist is not looked for. Key ids are no UUIDs, and bounded instead; an environment is a name. */
 function readId(c: Context): string {
   const kid = c.req.param('kid');
   if (kid !== undefined) {
     if (!/^[A-Za-z0-9_-]{1,128}$/.test(kid)) throw new WritError('not_found', 'no such key');
     return kid;
+  }
+  const name = c.req.param('name');
+  if (name !== undefined) {
+    if (!environment.safeParse(name).success) throw new WritError('not_found', 'no such environment');
+    return name;
   }
   const id = c.req.param('id');
   if (id === undefined) return '';
