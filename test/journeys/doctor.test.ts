@@ -19,6 +19,7 @@ beforeAll(async () => {
   for (const kind of directoryKinds) {
     const { body } = await writ.admin('POST', '/directories', { name: `my ${kind}`, kind });
     tokens.set(kind, body.scimToken);
+    await scim(kind, 'GET', '/Users');
   }
 });
 afterAll(() => writ.close());
