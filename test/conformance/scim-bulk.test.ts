@@ -272,6 +272,17 @@ describe('RFC 7644 §3.7.1 to §3.7.2 bulkId', () => {
     expect(statusesOf(answer)).toEqual(['409', '409', '201']);
     const [, made] = resultsOf(answer);
     expect(await read(`/Users/${idOfResult(made)}`)).toMatchObject({ active: true });
+    // Nor when the one that is missing was never begun.
+    const stopped = await bulk(
+      [
+        userNamed('x', { [urn]: { manager: 'bulkId:y' }, title: 'bulkId:z' }),
+        userNamed('y', { [urn]: { manager: 'bulkId:x' } }),
+        { ...userNamed('z'), data: { userName: taken } },
+      ],
+      { failOnErrors: 1 },
+    );
+    expect(resultsOf(stopped).map(({ bulkId }) => bulkId)).not.toContain('x');
+    expect(statusesOf(stopped)).toEqual(['409', '409']);
   });
 });
 
@@ -319,7 +330,9 @@ describe('a departure inside Bulk', () => {
 
   it('each receipt is marked answered when the Bulk was', async () => {
     const leavers = [await directory.user(), await directory.user(), await directory.user()];
-    await bulk(leavers.map((id) => ({ method: 'PATCH', path: `/Users/${id}`, data: off })));
+    const answer = await bulk(leavers.map((id) => ({ method: 'PATCH', path: `/Users/${id}`, data: off })));
+    const rows = await world.sql`select id from offboardings where person_id = any (${leavers}) order by seq`;
+    expect(answer.headers.get('writ-offboarding')?.split(', ')).toEqual(rows.map(({ id }) => id));
     for (const id of leavers) {
       await expect.poll(async () => (await offboardings(id))[0]?.answered_at ?? null).not.toBeNull();
     }
@@ -356,6 +369,31 @@ describe('a departure inside Bulk', () => {
     const id = idOfResult(resultsOf(answer)[1]);
     expect(await isActive(id)).toBe(false);
     expect(resultsOf(answer)[0]?.location).toBe(`${issuer}/scim/v2/Users/${id}`);
+  });
+
+  it('so is removal from the group that the directory requires, and so is an agent that is switched off', async () => {
+    const strict = await world.directory();
+    const [staying, leaving] = [await strict.user(), await strict.user()];
+    const members = [{ value: staying }, { value: leaving }];
+    const group = idIn(await strict.call('POST', '/Groups', { displayName: 'Staff', members }));
+    await world.sql`update directories set required_group_id = ${group}, scim_agents = true where id = ${strict.id}`;
+    const agent = await world.agentOf(staying);
+    const bad = { method: 'DELETE', path: `/Groups/${randomUUID()}` };
+    const remove = { op: 'remove', path: `members[value eq "${leaving}"]` };
+    const answer = await bulk(
+      [
+        bad,
+        userNamed('a'),
+        { method: 'PATCH', path: `/Groups/${group.toUpperCase()}`, data: { Operations: [remove] } },
+        { method: 'PATCH', path: `/Agents/${agent}`, data: off },
+      ],
+      { failOnErrors: 1 },
+      strict,
+    );
+    expect(statusesOf(answer)).toEqual(['404', '204', '200']);
+    await expect.poll(async () => (await offboardings(leaving))[0]?.answered_at ?? null).not.toBeNull();
+    expect(await offboardings(staying)).toHaveLength(0);
+    expect((await strict.call('GET', `/Agents/${agent}`)).body).toMatchObject({ active: false });
   });
 
   it('an outage in the middle is a 5xx of its operation, and never a success', async () => {

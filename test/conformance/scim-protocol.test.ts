@@ -151,13 +151,10 @@ describe('RFC 7644 §3.4.2 lists', () => {
   });
 
   it.each([
-    'userName sw "a"',
-    'userName eq "a" or id eq "b"',
     'password eq "x"',
-    'title eq "x"',
+    'tilte eq "x"',
     'userName eq 1',
     'userName',
-    'emails[primary eq true].value eq "x"',
     '((((((((((userName eq "x"',
     `userName eq "${'a'.repeat(5_000)}"`,
     'userName eq "\\u0000"',
@@ -286,9 +283,9 @@ describe('RFC 7644 §4 discovery, and what is not there', () => {
   it('tells exactly what works', async () => {
     expect((await directory.call('GET', '/ServiceProviderConfig')).body).toMatchObject({
       patch: { supported: true },
-      bulk: { supported: false },
+      bulk: { supported: true, maxOperations: 1_000, maxPayloadSize: 1_048_576 },
       filter: { supported: true, maxResults: 200 },
-      sort: { supported: false },
+      sort: { supported: true },
       etag: { supported: true },
       changePassword: { supported: false },
       authenticationSchemes: [{ type: 'oauthbearertoken' }],
@@ -309,7 +306,7 @@ describe('RFC 7644 §4 discovery, and what is not there', () => {
       expect((await directory.call('GET', path)).status).toBe(404);
     expect(await directory.call('GET', '/Schemas?filter=x')).toMatchObject(refusal(403));
   });
-  it.each(['/Me', '/Bulk', '/.search', '/Users/.search', '/Groups/.search'])('%s: 501', async (path) => {
+  it.each(['/Me'])('%s: 501', async (path) => {
     expect(await directory.call('POST', path, {})).toMatchObject(refusal(501));
   });
   it('other methods are 405 with Allow, other paths 404', async () => {

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { createAgent } from '../../src/domain/agents/agents.ts';
 import type { Act } from '../../src/domain/audit/append.ts';
 import { createDirectory } from '../../src/domain/people/directories.ts';
-import { createScim } from '../../src/edges/scim/scim.ts';
+import { createScim, type ScimDeps } from '../../src/edges/scim/scim.ts';
 import type { Db } from '../../src/platform/db/client.ts';
 import type { DirectoryKind } from '../../src/platform/db/schema.ts';
 import { createLimits } from '../../src/platform/http/rate-limit.ts';
@@ -46,10 +46,10 @@ export const issuer = 'http://writ.test';
 
 export const idIn = (answer: ScimAnswer): string => String(answer.body?.id);
 
-export async function openScimWorld(): Promise<ScimWorld> {
+export async function openScimWorld(parts: Pick<ScimDeps, 'noteRequest'> = {}): Promise<ScimWorld> {
   const ground = await openGround();
   const { db, sql, act } = ground;
-  const app = mountScim(db, act);
+  const app = mountScim(db, act, undefined, parts);
   return {
     ...ground,
     app,
@@ -70,9 +70,22 @@ export async function openScimWorld(): Promise<ScimWorld> {
 }
 
 /** The edge, mounted where the server mounts it. */
-export function mountScim(db: Db, { node }: Pick<Act, 'node'>): Hono {
-  const limits = createLimits({ client: 0, directory: 0, failures: 0 }, () => 0);
-  const deps = { db, node, now: () => new Date(), issuer, log: pino({ level: 'silent' }), limits };
+export function mountScim(
+  db: Db,
+  { node }: Pick<Act, 'node'>,
+  limits = createLimits({ client: 0, directory: 0, failures: 0 }, () => 0),
+  parts: Pick<ScimDeps, 'noteRequest'> = {},
+): Hono {
+  const deps = {
+    ...parts,
+    db,
+    node,
+    now: () => new Date(),
+    issuer,
+    log: pino({ level: 'silent' }),
+    limits,
+    cursorKey: Buffer.alloc(32, 7),
+  };
   return new Hono().route('/scim/v2', createScim(deps));
 }
 

@@ -3,6 +3,8 @@
  * own refusal; what is wrong with the message refuses all of them, except that a departure is heard in either.
  */
 import { WritError } from '../../errors.ts';
+import { canonicalId } from '../../platform/db/uuid.ts';
+import { readSuspension } from './agents-wire.ts';
 import { isObject, readDeparture } from './departure.ts';
 import { ScimRefusal } from './errors.ts';
 
@@ -17,11 +19,16 @@ export interface BulkOperation {
   target: string | null;
   version: string | null;
   data: unknown;
-  /** It says that somebody is gone. */
-  departs: boolean;
+  departs: Departs;
   /** Why it is not even tried. */
   refusal: ScimRefusal | null;
 }
+
+/**
+ * `alone`: it says that somebody is gone, whatever else it says. `whole`: it may take somebody out of the group without
+ * which nobody is there. `null`: neither.
+ */
+export type Departs = 'alone' | 'whole' | null;
 
 export interface BulkRequest {
   operations: BulkOperation[];
@@ -51,12 +58,13 @@ const membersOf = (item: Record<string, unknown>): ReadonlyMap<string, unknown> 
 
 const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 
-function readOperation(item: unknown): BulkOperation {
+function readOperation(item: unknown, requiredGroupId: string | null): BulkOperation {
   const members = membersOf(isObject(item) ? item : {});
   const method = textOf(members.get('method'))?.trim().toUpperCase() ?? '';
   const path = textOf(members.get('path'))?.trim() ?? '';
   const [, endpoint = '', segment] = pathPattern.exec(path) ?? [];
-  const target = segment === undefined ? null : decode(segment);
+  const named = segment === undefined ? null : decode(segment);
+  const target = named === null ? null : (canonicalId(named) ?? named);
   const version = textOf(members.get('version'));
   const operation: Omit<BulkOperation, 'refusal'> = {
     method,
@@ -65,14 +73,26 @@ function readOperation(item: unknown): BulkOperation {
     target,
     version: version !== null && versionPattern.test(version) ? version : null,
     data: members.get('data'),
-    departs: endpoint === 'Users' && target !== null && saysDeparture(method, members.get('data')),
+    departs: target === null ? null : readDeparts(method, endpoint, members.get('data'), target === requiredGroupId),
   };
   return { ...operation, refusal: judge(operation, members) };
 }
 
 /** Nobody leaves by a POST: it makes somebody, or is refused. */
-const saysDeparture = (method: string, data: unknown): boolean =>
-  ['PUT', 'PATCH', 'DELETE'].includes(method) && readDeparture(method, data) === 'leaves';
+function readDeparts(method: string, endpoint: string, data: unknown, isRequiredGroup: boolean): Departs {
+  if (!['PUT', 'PATCH', 'DELETE'].includes(method)) return null;
+  if (endpoint === 'Users') return readDeparture(method, data) === 'leaves' ? 'alone' : null;
+  if (endpoint === 'Agents') return readSuspension(method, data) === 'leaves' ? 'alone' : null;
+  return endpoint === 'Groups' && isRequiredGroup && (method !== 'PATCH' || takesAway(data)) ? 'whole' : null;
+}
+
+function takesAway(data: unknown): boolean {
+  const lists = isObject(data) ? Object.entries(data).filter(([name]) => name.toLowerCase() === 'operations') : [];
+  const operations: unknown[] = lists.flatMap(([, list]) => list);
+  return operations
+    .filter(isObject)
+    .some((operation) => /remove|replace/i.test(textOf(membersOf(operation).get('op')) ?? ''));
+}
 
 function judge(
   { method, bulkId, endpoint, target, version, data }: Omit<BulkOperation, 'refusal'>,
@@ -96,8 +116,11 @@ function judge(
 const positiveInteger = (value: unknown): number | null =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0 ? Math.max(value, 1) : null;
 
-/** @throws ScimRefusal when there are no operations in it; WritError `too_large` when there are too many. */
-export function readBulk(body: unknown): BulkRequest {
+/**
+ * `requiredGroupId`: of the group without which nobody of the directory is there.
+ * @throws ScimRefusal when there are no operations in it; WritError `too_large` when there are too many.
+ */
+export function readBulk(body: unknown, requiredGroupId: string | null): BulkRequest {
   if (!isObject(body)) throw new ScimRefusal('invalidSyntax', 'body: a JSON object is expected');
   const lists = Object.entries(body).filter(([name]) => name.toLowerCase() === 'operations');
   const items: unknown[] = lists.flatMap(([, list]) => list);
@@ -105,7 +128,7 @@ export function readBulk(body: unknown): BulkRequest {
   if (items.length > maxBulkOperations) {
     throw new WritError('too_large', `maxOperations: a Bulk has at most ${maxBulkOperations} operations`);
   }
-  const operations = items.map(readOperation);
+  const operations = items.map((item) => readOperation(item, requiredGroupId));
   const limit = membersOf(body).get('failonerrors') ?? null;
   const failOnErrors = positiveInteger(limit);
   const made = operations.filter(({ method, bulkId }) => method === 'POST' && bulkId !== null);

@@ -10,10 +10,21 @@
 import type { Hono } from 'hono';
 import { WritError } from '../../errors.ts';
 import { bodyBytes } from '../../platform/http/body.ts';
+import type { RateLimited } from '../../platform/http/rate-limit.ts';
 import { scimUrns } from '../../protocol.ts';
 import { type Deferral, referencesIn, resolveIn, splitCircle } from './bulk-references.ts';
 import { type BulkOperation, type BulkRequest, readBulk } from './bulk-request.ts';
-import { answer, baseOf, readChange, type ScimContext, type ScimDeps, scimType, type Variables } from './call.ts';
+import {
+  answer,
+  baseOf,
+  directoryOf,
+  noteOffboardings,
+  readChange,
+  type ScimContext,
+  type ScimDeps,
+  scimType,
+  type Variables,
+} from './call.ts';
 import { isObject } from './departure.ts';
 import { UnresolvedReference } from './errors.ts';
 import { countOperations } from './hold-back.ts';
@@ -53,8 +64,10 @@ interface Run extends BulkRequest {
   results: (Resource | undefined)[];
   errors: number;
   pending: Pending[];
-  /** Why nothing but departures is done. */
+  /** What is wrong with the message: nothing but departures is done. */
   only: unknown;
+  /** There were too many requests: whatever is no departure has to come again. */
+  heldBack: RateLimited | null;
 }
 
 async function readRequest(c: ScimContext): Promise<BulkRequest & { only: unknown }> {
@@ -63,15 +76,16 @@ async function readRequest(c: ScimContext): Promise<BulkRequest & { only: unknow
     throw new WritError('too_large', `maxPayloadSize: a Bulk has at most ${bodyBytes} bytes`, { cause: error });
   });
   if (refusal !== null && !isObject(body)) throw refusal;
-  const bulk = readBulk(body);
+  const bulk = readBulk(body, directoryOf(c).requiredGroupId);
   const only = refusal ?? bulk.refusal;
-  if (only !== null && !bulk.operations.some(({ departs }) => departs)) throw only;
-  return { ...bulk, only: only ?? c.get('heldBack') ?? null };
+  if (only !== null && !bulk.operations.some(({ departs }) => departs === 'alone')) throw only;
+  return { ...bulk, only };
 }
 
 export async function answerBulk(deps: ScimDeps, c: ScimContext, app: Operations): Promise<Response> {
   const bulk = await readRequest(c);
-  if (bulk.only === null) countOperations(deps, c, bulk.operations);
+  const heldBack = c.get('heldBack') ?? null;
+  if (heldBack === null) countOperations(deps, c, bulk.operations);
   const run: Run = {
     ...bulk,
     deps,
@@ -85,9 +99,14 @@ export async function answerBulk(deps: ScimDeps, c: ScimContext, app: Operations
     results: [],
     errors: 0,
     pending: [],
+    heldBack,
   };
   for (const at of run.operations.keys()) await perform(run, at);
   await completeCircles(run, true);
+  // The header names the departures of them all.
+  const offboardings = c.get('offboardings');
+  c.set('offboardings', []);
+  noteOffboardings(c, offboardings);
   const results = run.operations.map((_, at) => run.results[at]).filter((result) => result !== undefined);
   return answer(c, { schemas: [scimUrns.bulkResponse], Operations: results });
 }
@@ -100,7 +119,7 @@ const targetReference = ({ target }: BulkOperation): string | null =>
 async function perform(run: Run, at: number): Promise<void> {
   const operation = run.operations[at];
   if (operation === undefined || run.states[at] !== 'waiting') return;
-  const isWanted = () => operation.departs || !hasStopped(run);
+  const isWanted = () => operation.departs !== null || !hasStopped(run);
   if (!isWanted()) return;
   run.states[at] = 'running';
   // What was read leniently is not looked into: only the parser bounds its depth.
@@ -143,10 +162,11 @@ async function carryOut(
   const missing = [...references].filter((one) => !run.ids.has(one));
   // Of those only a resource of a circle is still being made.
   const isCircle = method === 'POST' && missing.every((one) => run.states[run.places.get(one) ?? -1] === 'running');
-  const refusal =
-    run.only ?? operation.refusal ?? (missing.length > 0 && !isCircle ? new UnresolvedReference(missing) : null);
+  const unresolved = missing.length > 0 && !isCircle ? new UnresolvedReference(missing) : null;
+  const heldBack = departs === null ? run.heldBack : null;
+  const refusal = run.only ?? heldBack ?? operation.refusal ?? unresolved;
   if (refusal !== null) {
-    if (!departs) return refuse(run, operation, target === null ? null : path, refusal);
+    if (departs !== 'alone') return refuse(run, operation, target === null ? null : path, refusal);
     const response = await dispatch(run, method, path, aloneIn(method), null);
     return toResult(run, operation, path, response, true);
   }

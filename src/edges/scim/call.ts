@@ -2,13 +2,16 @@
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import type { Act, AuditNode } from '../../domain/audit/append.ts';
+import type { ScimRequest } from '../../domain/people/scim-requests.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
+import type { DirectoryKind } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
-import type { Limits } from '../../platform/http/rate-limit.ts';
+import type { Limits, RateLimited } from '../../platform/http/rate-limit.ts';
 import { ScimRefusal, StaleVersion } from './errors.ts';
-import type { Resource } from './resource.ts';
+import type { Reading, Resource } from './resource.ts';
+import { noteIgnored, type Trace } from './trace.ts';
 import { etagOf } from './wire.ts';
 
 export interface ScimDeps {
@@ -19,7 +22,11 @@ export interface ScimDeps {
   log: Logger;
   /** Told of each departure once its answer was sent. */
   observe?(departure: { agents: number; seconds: number }): void;
+  /** Told what each request of a directory was and did; neither waits nor throws. */
+  noteRequest?(request: ScimRequest): void;
   limits: Limits;
+  /** Signs the cursors of lists; the same on every node. */
+  cursorKey: Uint8Array;
 }
 
 export interface Variables {
@@ -28,12 +35,36 @@ export interface Variables {
   traceId?: string;
   act: Act;
   /** `null` until the bearer token was recognised. */
-  directory: { id: string; name: string } | null;
+  directory: CallingDirectory | null;
+  /** What is told of the request later; one for a whole Bulk. */
+  trace: Trace;
   requestedAt: Date;
-  /** The receipt that this answer is the proof of. */
-  offboarding: string | null;
+  /** The departures that this answer is the proof of. */
+  offboardings: Offboarding[];
   /** By this request; `null`: it was none, or repeats one. */
   agentsStopped: number | null;
+  /** Why nothing but departures may be done by this Bulk: there were too many requests. */
+  heldBack?: RateLimited;
+  /** Why this operation of a Bulk is not carried out. */
+  refusal?: unknown;
+}
+
+export interface CallingDirectory {
+  id: string;
+  name: string;
+  kind: DirectoryKind;
+  /** Where agents that it creates live; `null`: `/Agents` is not there for it. */
+  agentsEnvironment: string | null;
+  /** The group without which nobody of it is live. */
+  requiredGroupId: string | null;
+  /** `null`: as the server has it. */
+  requestsPerMinute: number | null;
+}
+
+export interface Offboarding {
+  receipt: string;
+  /** How many stopped; `null`: the receipt is that of an earlier request. */
+  agents: number | null;
 }
 
 export type ScimContext = Context<{ Variables: Variables }>;
@@ -41,11 +72,17 @@ export type ScimContext = Context<{ Variables: Variables }>;
 export const baseOf = ({ issuer }: ScimDeps): string => `${issuer.replace(/\/$/, '')}/scim/v2`;
 
 /** The caller's directory: the scope of every read and write. */
-export function directoryOf(c: ScimContext): { id: string; name: string } {
+export function directoryOf(c: ScimContext): CallingDirectory {
   const directory = c.get('directory');
   if (directory === null) throw new WritError('unauthenticated', 'no directory is authenticated');
   return directory;
 }
+
+/** How bodies are read: a known IdP may name what there is not, others are told so (a kind relaxes, and never demands more). */
+export const readingOf = (c: ScimContext): Reading => ({
+  ignore: (name) => noteIgnored(c.get('trace'), name),
+  skipsUnknownPaths: directoryOf(c).kind !== 'generic',
+});
 
 /** The id in the path. What is no UUID is nobody's id. @throws WritError `not_found`. */
 export function idOf(c: ScimContext): string {
@@ -111,8 +148,65 @@ export function checkVersion(c: ScimContext, resource: { version: number }): voi
   if (!isCurrent) throw new StaleVersion();
 }
 
+/**
+ * RFC 7644 §3.14: whether the caller has this version already. The version counts what the directory has written; the
+ * groups of a user, which their own versions tell of, do not raise it.
+ */
+export function isKnown(c: ScimContext, resource: { version: number }): boolean {
+  const given = c.req.header('if-none-match');
+  if (given === undefined) return false;
+  const current = etagOf(resource).slice(2);
+  return given.trim() === '*' || given.split(',').some((tag) => tag.trim().replace(/^W\//, '') === current);
+}
+
+export function notModified(c: ScimContext, resource: { version: number }): Response {
+  c.header('ETag', etagOf(resource));
+  return c.body(null, 304);
+}
+
 export const scimType = { 'Content-Type': 'application/scim+json' } as const;
 
+/** How much a caller wants a media type, 0 to 1, by the most specific range that names it. */
+function weigh(accept: string, type: string): number {
+  let best = { specificity: 0, weight: 0 };
+  for (const range of accept.toLowerCase().split(',')) {
+    const [name = '', ...parameters] = range.split(';').map((part) => part.trim());
+    const specificity = name === type ? 3 : name === 'application/*' ? 2 : name === '*/*' ? 1 : 0;
+    const q = Number(parameters.find((parameter) => parameter.startsWith('q='))?.slice(2) ?? 1);
+    if (specificity > best.specificity) best = { specificity, weight: Number.isNaN(q) ? 1 : q };
+  }
+  return best.weight;
+}
+
+/**
+ * RFC 7644 §3.8: `application/json` for whoever wants that and not `application/scim+json`; the latter for everybody
+ * else, also for whoever wants neither: an answer that an IdP may understand beats a refusal.
+ */
+export function typeFor(c: ScimContext): { 'Content-Type': string } {
+  const accept = c.req.header('accept') ?? '*/*';
+  const isPlain = weigh(accept, 'application/json') > weigh(accept, 'application/scim+json');
+  return { 'Content-Type': isPlain ? 'application/json' : 'application/scim+json' };
+}
+
 export function answer(c: ScimContext, body: Resource, status: 200 | 201 = 200): Response {
-  return c.body(JSON.stringify(body), status, scimType);
+  return c.body(JSON.stringify(body), status, typeFor(c));
+}
+
+/** The request, as the receipts of those who leave by it name it. */
+export const leaverRequest = (c: ScimContext) => ({
+  method: c.req.method,
+  requestedAt: c.get('requestedAt'),
+  observe: (agents: number) => c.set('agentsStopped', agents),
+});
+
+/** Receipts in one header, at most: proxies refuse an answer whose head is too long. */
+const maxNamed = 50;
+
+/** Names the departures in the answer, which is their proof: all of them, or how many and the first. */
+export function noteOffboardings(c: ScimContext, offboardings: readonly Offboarding[]): void {
+  if (offboardings.length === 0) return;
+  c.get('offboardings').push(...offboardings);
+  const named = offboardings.slice(0, maxNamed).map(({ receipt }) => receipt);
+  c.header('Writ-Offboarding', named.join(', '));
+  if (offboardings.length > named.length) c.header('Writ-Offboarding-Count', String(offboardings.length));
 }

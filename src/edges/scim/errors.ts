@@ -15,7 +15,11 @@ export type ScimType =
   | 'invalidSyntax'
   | 'invalidPath'
   | 'noTarget'
-  | 'invalidValue';
+  | 'invalidValue'
+  // RFC 9865 §2.1
+  | 'invalidCursor'
+  | 'expiredCursor'
+  | 'invalidCount';
 
 /** A request that SCIM itself refuses with 400. */
 export class ScimRefusal extends Error {
@@ -33,6 +37,18 @@ export class ScimRefusal extends Error {
 /** `If-Match` names a version that is not the current one (RFC 7644 §3.14). */
 export class StaleVersion extends Error {
   override readonly name = 'StaleVersion';
+}
+
+/** A `bulkId:…` of which the Bulk has made no resource (RFC 7644 §3.7.1). */
+export class UnresolvedReference extends Error {
+  override readonly name = 'UnresolvedReference';
+  readonly detail: string;
+
+  constructor(references: Iterable<string>) {
+    super('a reference was not resolved');
+    const names = [...references].slice(0, 10).map((reference) => `bulkId:${reference.slice(0, 100)}`);
+    this.detail = `There is no resource for ${names.join(', ')} in this request, or it could not be made.`;
+  }
 }
 
 export interface ScimFailure {
@@ -63,6 +79,7 @@ export function toFailure(error: unknown): ScimFailure {
   if (error instanceof RateLimited) return { status: 429, detail: error.detail, headers: error.headers };
   if (error instanceof WritError) return { ...answers[error.code], detail: error.detail };
   if (error instanceof StaleVersion) return { status: 412, detail: 'If-Match: the resource has changed since.' };
+  if (error instanceof UnresolvedReference) return { status: 409, detail: error.detail };
   if (isOutage(error)) return { ...answers.unavailable, detail: 'The service is unavailable; try again later.' };
   return { status: 500, detail: 'The service has failed; nothing is known about the resource.' };
 }

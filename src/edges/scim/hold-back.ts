@@ -29,7 +29,7 @@ export async function holdBack({ limits }: ScimDeps, c: ScimContext): Promise<vo
  * the requests that follow wait until it is paid.
  */
 export function countOperations({ limits }: ScimDeps, c: ScimContext, operations: readonly BulkOperation[]): void {
-  const count = operations.filter(({ departs }) => !departs).length;
+  const count = operations.filter(({ departs }) => departs === null).length;
   const { id, requestsPerMinute } = directoryOf(c);
   const limiter = limits.directoryAt(requestsPerMinute);
   for (let charged = 1; charged < count; charged++) limiter?.charge(id);
@@ -55,13 +55,13 @@ async function tellsDeparture(c: ScimContext): Promise<boolean> {
   if (!['PUT', 'PATCH', 'POST'].includes(method)) return false;
   // A copy: whoever answers the request reads the body again.
   const body = parseLeniently(await readBody(c.req.raw.clone()));
-  if (isBulk) return bulkTellsDeparture(body);
+  if (isBulk) return bulkTellsDeparture(body, requiredGroupId);
   return (isAgent ? readSuspension(method, body) : readDeparture(method, body)) === 'leaves';
 }
 
-function bulkTellsDeparture(body: unknown): boolean {
+function bulkTellsDeparture(body: unknown, requiredGroupId: string | null): boolean {
   try {
-    return readBulk(body).operations.some(({ departs }) => departs);
+    return readBulk(body, requiredGroupId).operations.some(({ departs }) => departs !== null);
   } catch {
     return false;
   }

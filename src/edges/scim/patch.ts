@@ -2,12 +2,15 @@
  * PATCH (RFC 7644 §3.5.2) on a plain resource: pure, all or nothing, over the schema. Value filters are our own parser's;
  * a filter in a path is bounded like any other.
  */
-import { isObject, readBoolean } from './departure.ts';
+import { isObject } from './departure.ts';
 import { ScimRefusal } from './errors.ts';
-import { type Literal, parsePath } from './filter.ts';
+import { type Filter, parsePath } from './filter.ts';
+import { describedBy, meets } from './filter-match.ts';
 import {
   coerceElements,
   listAt,
+  plainReading,
+  type Reading,
   type Resource,
   setAt,
   setMembers,
@@ -23,8 +26,6 @@ export interface Operation {
   path: string | null;
   value: unknown;
 }
-
-type Terms = { attribute: string; value: Literal }[];
 
 /** The operations of a PatchOp message, op in any case. @throws ScimRefusal `invalidSyntax`. */
 export function readOperations(body: unknown, maxOperations: number): Operation[] {
@@ -46,38 +47,20 @@ export function readOperations(body: unknown, maxOperations: number): Operation[
   });
 }
 
-function meets(element: unknown, attribute: Attribute, terms: Terms): boolean {
-  return terms.every((term) => {
-    const sub = attribute.subAttributes.get(term.attribute.toLowerCase());
-    if (sub === undefined) throw new ScimRefusal('invalidPath', `path: ${attribute.name} has no ${term.attribute}`);
-    const actual = isObject(element) ? element[sub.name] : undefined;
-    // Entra ID writes booleans in a filter as strings: roles[primary eq "True"].
-    if (sub.type === 'boolean') return (actual ?? false) === readBoolean(term.value);
-    if (typeof actual === 'string' && typeof term.value === 'string') {
-      return actual.toLowerCase() === term.value.toLowerCase();
-    }
-    return (actual ?? null) === term.value;
-  });
-}
-
-/** The element that a value filter describes: what Entra ID expects `add` to make when none matches. */
-const describedBy = (terms: Terms): Resource =>
-  Object.fromEntries(terms.map(({ attribute, value }) => [attribute, value]));
-
 interface Target {
   location: Location & { attribute: Attribute };
-  terms: Terms;
+  filter: Filter;
   sub: Attribute | null;
 }
 
 /** The elements of a multi-valued attribute that a value filter selects. */
 function changeElements(
   scope: Resource,
-  { location: { attribute }, terms, sub }: Target,
+  { location: { attribute }, filter, sub }: Target,
   { op, value }: Operation,
 ): void {
   const existing = listAt(scope, attribute);
-  const selected = new Set(existing.filter((element) => meets(element, attribute, terms)));
+  const selected = new Set(existing.filter((element) => meets(element, attribute, filter)));
   const change = (element: unknown): unknown => {
     if (sub !== null) return withSub(element, attribute, sub, op === 'remove' ? null : value);
     if (op === 'remove') return undefined;
@@ -92,7 +75,7 @@ function changeElements(
   if (selected.size === 0) {
     if (op === 'replace') throw new ScimRefusal('noTarget', 'path: no element meets the filter');
     if (op === 'remove') return;
-    const created = change(coerceElements(attribute, describedBy(terms))[0]);
+    const created = change(coerceElements(attribute, describedBy(filter))[0]);
     storeList(scope, attribute, [...existing, created], created);
     return;
   }
@@ -127,11 +110,9 @@ function remove(resource: Resource, { extension, attribute, sub }: Location, val
   } else if (Array.isArray(current) && value !== undefined && value !== null) {
     // Some clients name the elements to remove in value instead of the path.
     const named = (Array.isArray(value) ? value : [value])
-      .map((one) =>
-        Object.entries(isObject(one) ? one : { value: one }).flatMap(([name, member]) => toTerm(name, member)),
-      )
+      .map((one) => Object.entries(isObject(one) ? one : { value: one }).flatMap(([name, part]) => toTerm(name, part)))
       .filter((terms) => terms.length > 0);
-    const isNamed = (element: unknown) => named.some((terms) => meets(element, attribute, terms));
+    const isNamed = (element: unknown) => named.some((terms) => meets(element, attribute, { op: 'and', terms }));
     storeList(
       scope,
       attribute,
@@ -140,50 +121,87 @@ function remove(resource: Resource, { extension, attribute, sub }: Location, val
   } else delete scope[attribute.name];
 }
 
-const toTerm = (attribute: string, value: unknown): Terms =>
-  typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number' ? [{ attribute, value }] : [];
+const toTerm = (attribute: string, value: unknown): Filter[] =>
+  typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number'
+    ? [{ op: 'eq', attribute, value }]
+    : [];
 
-function applyOperation(schema: ResourceSchema, resource: Resource, operation: Operation): void {
+/** What a path names is not in the schema. */
+export function leaveAside({ skipsUnknownPaths, ignore }: Reading, name: string, why: string): void {
+  if (!skipsUnknownPaths) throw new ScimRefusal('invalidPath', `path: ${why}`);
+  ignore(name);
+}
+
+const namesIn = (filter: Filter): string[] =>
+  'terms' in filter ? filter.terms.flatMap(namesIn) : 'term' in filter ? namesIn(filter.term) : [filter.attribute];
+
+function applyOperation(schema: ResourceSchema, resource: Resource, operation: Operation, reading: Reading): void {
   const { op, path, value } = operation;
   if (path === null) {
     if (op === 'remove') throw new ScimRefusal('noTarget', 'path: remove needs one');
-    for (const members of Array.isArray(value) ? value : [value]) setMembersByPath(schema, resource, members, op);
+    for (const members of Array.isArray(value) ? value : [value])
+      setMembersByPath(schema, resource, members, op, reading);
     return;
   }
   const parsed = parsePath(path);
   const location = locate(schema, parsed.attribute);
-  if (location === null) throw new ScimRefusal('invalidPath', `path: ${schema.name} has no such attribute`);
+  if (location === null) {
+    leaveAside(reading, parsed.attribute, `${schema.name} has no such attribute`);
+    return;
+  }
   const { extension, attribute } = location;
   if (attribute !== null) {
     if (attribute.isReadOnly) throw new ScimRefusal('mutability', `${attribute.name}: is read-only`);
     if (op === 'remove' && attribute.isRequired) throw new ScimRefusal('mutability', `${attribute.name}: is required`);
+    if (location.sub?.isReadOnly) {
+      if (!reading.skipsUnknownPaths) throw new ScimRefusal('mutability', `${location.sub.name}: is read-only`);
+      reading.ignore(parsed.attribute);
+      return;
+    }
   }
   if (parsed.within !== undefined) {
     if (attribute === null || !attribute.isMultiValued || location.sub !== null) {
       throw new ScimRefusal('invalidPath', 'path: a value filter needs a multi-valued attribute');
     }
     const sub = parsed.sub === undefined ? null : attribute.subAttributes.get(parsed.sub.toLowerCase());
-    if (sub === undefined) throw new ScimRefusal('invalidPath', `path: ${attribute.name} has no ${parsed.sub}`);
+    const unknown = [...(sub === undefined ? [parsed.sub] : []), ...namesIn(parsed.within)].find(
+      (one) => one !== undefined && !attribute.subAttributes.has(one.toLowerCase()),
+    );
+    if (sub === undefined || unknown !== undefined) {
+      leaveAside(reading, `${attribute.name}.${unknown}`, `${attribute.name} has no ${unknown}`);
+      return;
+    }
     const scope = extension === null ? resource : resource[extension];
     if (isObject(scope))
-      changeElements(scope, { location: { ...location, attribute }, terms: parsed.within, sub }, operation);
+      changeElements(scope, { location: { ...location, attribute }, filter: parsed.within, sub }, operation);
   } else if (op === 'remove') remove(resource, location, value);
   else if (value === undefined) throw new ScimRefusal('invalidValue', 'value: is missing');
-  else setAt(schema, resource, location, value, op);
+  else setAt(schema, resource, location, value, op, reading);
 }
 
 /** Members of a value without a path. Entra ID also writes whole paths, filter included, as member names. */
-function setMembersByPath(schema: ResourceSchema, resource: Resource, members: unknown, op: 'add' | 'replace'): void {
+function setMembersByPath(
+  schema: ResourceSchema,
+  resource: Resource,
+  members: unknown,
+  op: 'add' | 'replace',
+  reading: Reading,
+): void {
   if (!isObject(members)) throw new ScimRefusal('invalidValue', 'value: an object is expected');
   const filtered = Object.entries(members).filter(([name]) => name.includes('['));
   const plain = Object.fromEntries(Object.entries(members).filter(([name]) => !name.includes('[')));
-  setMembers(schema, resource, plain, op);
-  for (const [path, value] of filtered) applyOperation(schema, resource, { op, path, value });
+  setMembers(schema, resource, plain, op, null, reading);
+  for (const [path, value] of filtered) applyOperation(schema, resource, { op, path, value }, reading);
 }
 
 /** The resource after all operations. The given one is left as it is. @throws ScimRefusal, then nothing is applied. */
-export function applyPatch(schema: ResourceSchema, resource: Resource, operations: readonly Operation[]): Resource {
+export function applyPatch(
+  schema: ResourceSchema,
+  resource: Resource,
+  operations: readonly Operation[],
+  reading: Reading = plainReading,
+): Resource {
   const patched = structuredClone(resource);
-  for (const operation of operations) applyOperation(schema, patched, operation);
+  for (const operation of operations) applyOperation(schema, patched, operation, reading);
   return withoutEmptyScopes(schema, patched);
 }

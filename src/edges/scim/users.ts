@@ -4,13 +4,7 @@
  */
 import { groupsOf } from '../../domain/people/groups.ts';
 import { managerValue, namesOf } from '../../domain/people/managers.ts';
-import {
-  findPeople,
-  type Person,
-  type PersonCondition,
-  type PersonState,
-  readPerson,
-} from '../../domain/people/people.ts';
+import { type Person, type PersonState, readPerson } from '../../domain/people/people.ts';
 import * as provisioning from '../../domain/people/provisioning.ts';
 import { WritError } from '../../errors.ts';
 import {
@@ -19,69 +13,30 @@ import {
   checkVersion,
   directoryOf,
   idOf,
+  isKnown,
+  leaverRequest,
+  noteOffboardings,
+  notModified,
   queryOf,
   readChange,
+  readingOf,
   readJson,
   type ScimContext,
   type ScimDeps,
 } from './call.ts';
 import { type Departure, readBoolean, readDeparture } from './departure.ts';
-import { ScimRefusal } from './errors.ts';
-import type { Comparison } from './filter.ts';
-import { bareName, listResponse, readListRequest, stringOf, unsupported } from './list.ts';
+import { ScimRefusal, toFailure } from './errors.ts';
 import { applyPatch, readOperations } from './patch.ts';
 import { type Projection, project, readProjection, sends } from './projection.ts';
 import { type Resource, readResource } from './resource.ts';
 import { userSchema } from './schema.ts';
+import { noteEffect, noteRefusal } from './trace.ts';
 import { etagOf, renderUser, toResource, toState } from './wire.ts';
 
 const maxOperations = 250;
 
-function toCondition({ attribute, value, within }: Comparison): PersonCondition {
-  const name = bareName(userSchema.urn, attribute);
-  if (within !== undefined) {
-    if (name !== 'emails') throw unsupported(attribute);
-    const condition: PersonCondition = { field: 'email', value: null, type: null };
-    for (const term of within) {
-      const member = term.attribute.toLowerCase();
-      if (member !== 'value' && member !== 'type') throw unsupported(`${attribute}.${term.attribute}`);
-      if (condition[member] !== null) throw unsupported(attribute);
-      condition[member] = stringOf(term);
-    }
-    return condition;
-  }
-  switch (name) {
-    case 'id':
-      return { field: 'id', value: stringOf({ attribute, value }) };
-    case 'username':
-      return { field: 'userName', value: stringOf({ attribute, value }) };
-    case 'externalid':
-      return { field: 'externalId', value: stringOf({ attribute, value }) };
-    case 'displayname':
-      return { field: 'displayName', value: stringOf({ attribute, value }) };
-    case 'emails':
-    case 'emails.value':
-      return { field: 'email', value: stringOf({ attribute, value }), type: null };
-    case 'active': {
-      const active = readBoolean(value);
-      if (active === null) throw unsupported(attribute);
-      return { field: 'active', value: active };
-    }
-    default:
-      throw unsupported(attribute);
-  }
-}
-
-export async function listUsers(deps: ScimDeps, c: ScimContext): Promise<Response> {
-  const { comparisons, startIndex, window } = readListRequest(queryOf(c));
-  const projection = readProjection(userSchema, queryOf(c));
-  const { total, people } = await findPeople(deps.db, directoryOf(c).id, comparisons.map(toCondition), window);
-  const resources = await renderUsers(deps, c, people, projection);
-  return answer(c, listResponse(resources, total, startIndex));
-}
-
 /** One query for the groups of all of them, and one for their managers, of those that are asked for. */
-async function renderUsers(
+export async function renderUsers(
   deps: ScimDeps,
   c: ScimContext,
   people: readonly Person[],
@@ -104,7 +59,7 @@ const namesOfManagers = (deps: ScimDeps, c: ScimContext, people: readonly Person
 export async function getUser(deps: ScimDeps, c: ScimContext): Promise<Response> {
   const person = await readPerson(deps.db, directoryOf(c).id, idOf(c));
   if (person === null) throw new WritError('not_found', 'no such user');
-  return answerUser(deps, c, person);
+  return isKnown(c, person) ? notModified(c, person) : answerUser(deps, c, person);
 }
 
 async function answerUser(deps: ScimDeps, c: ScimContext, person: Person, status: 200 | 201 = 200): Promise<Response> {
@@ -137,8 +92,9 @@ export async function createUser(deps: ScimDeps, c: ScimContext): Promise<Respon
   const body = await readJson(c);
   const departure = readDeparture('POST', body);
   refuseUnclear(departure);
-  const state = toState(readResource(userSchema, body), departure !== 'leaves');
+  const state = toState(readResource(userSchema, body, readingOf(c)), departure !== 'leaves');
   const person = await provisioning.createPerson(deps.db, c.get('act'), directoryOf(c).id, state);
+  noteEffect(c.get('trace'), person.version === 1 ? 'created' : 'returned');
   return answerUser(deps, c, person, 201);
 }
 
@@ -159,19 +115,31 @@ export async function changeUser(deps: ScimDeps, c: ScimContext): Promise<Respon
     refuseUnclear(departure);
     const resource =
       method === 'PUT'
-        ? readResource(userSchema, body)
-        : applyPatch(userSchema, toResource(current), readOperations(body, maxOperations));
+        ? readResource(userSchema, body, readingOf(c))
+        : applyPatch(userSchema, toResource(current), readOperations(body, maxOperations), readingOf(c));
     // A word on `active` that only the schema's reader understood must not be answered with 200 and dropped.
     const active = departure === 'unsaid' ? (readBoolean(resource.active) ?? current.active) : departure === 'returns';
     return toState(resource, active);
+  };
+  const seen: Person[] = [];
+  const traced = (current: Person): PersonState => {
+    seen.push(current);
+    try {
+      return merge(current);
+    } catch (error) {
+      // A departure is answered well all the same; why the rest was not done is told here alone.
+      noteRefusal(c.get('trace'), toFailure(error));
+      throw error;
+    }
   };
   const { person, offboarding } = await provisioning.changePerson(
     deps.db,
     c.get('act'),
     { directoryId: directoryOf(c).id, id },
     { ...leaverRequest(c), leaves: departure === 'leaves' },
-    merge,
+    traced,
   );
+  noteChange(c, seen.at(-1), person);
   noteOffboarding(c, offboarding);
   return answerUser(deps, c, person);
 }
@@ -184,17 +152,18 @@ export async function deleteUser(deps: ScimDeps, c: ScimContext): Promise<Respon
     { directoryId: directoryOf(c).id, id: idOf(c) },
     leaverRequest(c),
   );
+  if (c.get('agentsStopped') !== null) noteEffect(c.get('trace'), 'offboarded');
+  noteEffect(c.get('trace'), 'deleted');
   noteOffboarding(c, offboarding);
   return c.body(null, 204);
 }
 
-const leaverRequest = (c: ScimContext) => ({
-  method: c.req.method,
-  requestedAt: c.get('requestedAt'),
-  observe: (agents: number) => c.set('agentsStopped', agents),
-});
+function noteChange(c: ScimContext, before: Person | undefined, after: Person): void {
+  const returns = before?.active === false && after.active;
+  const changed = before?.version === after.version ? 'nothing' : returns ? 'returned' : 'changed';
+  noteEffect(c.get('trace'), c.get('agentsStopped') === null ? changed : 'offboarded');
+}
 
-function noteOffboarding(c: ScimContext, id: string | null): void {
-  c.set('offboarding', id);
-  if (id !== null) c.header('Writ-Offboarding', id);
+function noteOffboarding(c: ScimContext, receipt: string | null): void {
+  if (receipt !== null) noteOffboardings(c, [{ receipt, agents: c.get('agentsStopped') }]);
 }
