@@ -26,6 +26,7 @@ export interface AdminWorld {
   /** As the bootstrap administrator; an answer of 2xx has to be what the document says. */
   get(path: string): Promise<Answer>;
   post(path: string, body?: unknown): Promise<Answer>;
+  put(path: string, body: unknown): Promise<Answer>;
   patch(path: string, body: unknown): Promise<Answer>;
   /** Anything at all, below `/api/v1`. */
   send(path: string, init?: RequestInit): Promise<Response>;
@@ -77,6 +78,7 @@ export async function openAdminWorld(): Promise<AdminWorld> {
     faults,
     get: (path) => ask('GET', path),
     post: (path, body = {}) => ask('POST', path, body),
+    put: (path, body) => ask('PUT', path, body),
     patch: (path, body) => ask('PATCH', path, body),
     send,
     person: async (userName, directory) => {

@@ -15,6 +15,7 @@ test('an agent that is kept keeps no memory but its own', async () => {
     // As the driver makes it: a slice of a slab that it shares with whatever was read at that time.
     secretHash: Buffer.from(hash.toString('hex'), 'hex'),
     intentIds: [],
+    ownerGroups: [],
   }));
   for (const known of [
     await callers.find('agent-1'),

@@ -22,6 +22,7 @@ export function addIntents(program: Command): void {
             { title: 'RISK', value: (row) => textOf(row.risk), isKept: true, style: (text) => riskStyles[text] },
             { title: 'ACTIONS', value: (row) => textOf(row.actions) },
             { title: 'DATA TYPES', value: (row) => textOf(row.datatypes) },
+            { title: 'KEPT FOR GROUPS', value: (row) => textOf(row.groups) },
             { title: 'APIS', value: (row) => textOf(row.apis) },
             { title: 'DESCRIPTION', value: (row) => textOf(row.description) },
           ],

@@ -24,6 +24,8 @@ export interface Client {
   secretHash?: Buffer;
   /** Ids of the intents it holds a standing grant for; as of `version`. */
   intentIds: string[];
+  /** Ids of those of its owner's groups that an intent is kept for; as of `version`. */
+  ownerGroups: string[];
 }
 
 /** The agent of this client id, compared to the letter, whatever its state; `null`: none. One query on the primary key. */
@@ -41,6 +43,9 @@ export async function findClient(executor: Executor, clientId: string): Promise<
       secretHash: agents.secretHash,
       intentIds: sql<string[]>`coalesce((
         select jsonb_agg(g.intent_id) from agent_intents g where g.agent_id = agents.id), '[]')`,
+      ownerGroups: sql<string[]>`coalesce((
+        select jsonb_agg(m.group_id) from group_members m where m.person_id = agents.owner_id
+          and exists (select from group_intents i where i.group_id = m.group_id)), '[]')`,
     })
     .from(agents)
     .innerJoin(people, eq(people.id, agents.ownerId))

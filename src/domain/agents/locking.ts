@@ -62,17 +62,23 @@ export async function readClock(tx: Tx): Promise<Date> {
 /** What every change of an agent's row sets as well. */
 export const touched = { version: sql`version + 1`, updatedAt: sql`clock_timestamp()` };
 
+const liveOf = (tx: Tx, ownerId: string) => tx.select({ live: people.live }).from(people).where(eq(people.id, ownerId));
+
 /** Whether this person can answer for agents; `null`: there is no such person. Holds only under their lock. */
 export async function isOwnerLive(tx: Tx, ownerId: string): Promise<boolean | null> {
-  const [person] = await tx.select({ live: people.live }).from(people).where(eq(people.id, ownerId));
+  const [person] = await liveOf(tx, ownerId);
   return person === undefined ? null : person.live;
 }
 
-/** @throws WritError `invalid_request` when there is no such person, `conflict` when they have left. */
+/**
+ * Of somebody who is about to get agents. Shares their row until the end: whoever changes what groups give them meanwhile
+ * learns of the agents, or these begin with what was changed.
+ * @throws WritError `invalid_request` when there is no such person, `conflict` when they have left.
+ */
 export async function requireLiveOwner(tx: Tx, ownerId: string): Promise<void> {
-  const live = await isOwnerLive(tx, ownerId);
-  if (live === null) throw new WritError('invalid_request', 'owner: no such person');
-  if (!live) throw new WritError('conflict', 'owner: this person is not active');
+  const [person] = await liveOf(tx, ownerId).for('share');
+  if (person === undefined) throw new WritError('invalid_request', 'owner: no such person');
+  if (!person.live) throw new WritError('conflict', 'owner: this person is not active');
 }
 
 /** What a broken constraint says to the caller. These are the database's second line: the rules are checked before. */

@@ -28,6 +28,11 @@ export interface Intent {
   risk: Risk;
   /** Identifiers of the APIs where it may be done. */
   apis: string[];
+  /**
+   * Ids of the groups that it is kept for: only agents whose owner is in one of them may use it. `null`: anybody's. A group
+   * that its directory has deleted still stands here, and has no members, so that the intent does not become everybody's.
+   */
+  groups: ReadonlySet<string> | null;
 }
 
 export interface Catalogue {
@@ -36,9 +41,18 @@ export interface Catalogue {
   intents: ReadonlyMap<string, Intent>;
 }
 
+/** Whether agents may use the intent whose owner is in these of the groups that intents are kept for. */
+export function isOpenTo({ groups }: Pick<Intent, 'groups'>, ownerGroups: ReadonlySet<string>): boolean {
+  if (groups === null) return true;
+  for (const group of ownerGroups) if (groups.has(group)) return true;
+  return false;
+}
+
+type IntentRow = Omit<Intent, 'groups'> & { groups: string[] | null };
+
 /** Reads the whole catalogue in one statement, so that its version fits its contents. */
 export async function readCatalogue(db: Executor): Promise<Catalogue> {
-  const [row] = await db.execute<{ version: number; apis: Api[]; intents: Intent[] }>(sql`
+  const [row] = await db.execute<{ version: number; apis: Api[]; intents: IntentRow[] }>(sql`
     select c.version::float8 as version,
       (select coalesce(json_agg(json_build_object(
           'id', a.id, 'identifier', a.identifier, 'environment', a.environment, 'tokenTtlSeconds', a.token_ttl_seconds,
@@ -46,14 +60,17 @@ export async function readCatalogue(db: Executor): Promise<Catalogue> {
       (select coalesce(json_agg(json_build_object(
           'id', i.id, 'taskIntent', i.task_intent, 'actions', i.actions, 'datatypes', i.datatypes, 'risk', i.risk,
           'apis', (select coalesce(json_agg(a.identifier order by a.identifier), '[]')
-                   from intent_apis ia join apis a on a.id = ia.api_id where ia.intent_id = i.id))), '[]')
+                   from intent_apis ia join apis a on a.id = ia.api_id where ia.intent_id = i.id),
+          'groups', (select json_agg(g.group_id) from group_intents g where g.intent_id = i.id))), '[]')
         from intents i) as intents
     from catalogue c`);
   if (row === undefined) throw new Error('the catalogue row is missing');
   return {
     version: row.version,
     apis: new Map(row.apis.map((api) => [api.identifier, api])),
-    intents: new Map(row.intents.map((intent) => [intent.taskIntent, intent])),
+    intents: new Map(
+      row.intents.map((intent) => [intent.taskIntent, { ...intent, groups: intent.groups && new Set(intent.groups) }]),
+    ),
   };
 }
 

@@ -6,7 +6,7 @@
 import { type AgentIntent, type AgentIntentRequest, agentIntentType } from '../../protocol.ts';
 import { judge, type PolicyId } from '../policy/rules.ts';
 import { type Ask, type AskParameters, readAsk } from './ask.ts';
-import type { Api, Catalogue, Intent } from './catalogue.ts';
+import { type Api, type Catalogue, type Intent, isOpenTo } from './catalogue.ts';
 import { type AskedIntent, type Grant, isRefusal, narrow, type Refusal } from './narrow.ts';
 
 /** What deciding needs to know of the acting agent. */
@@ -15,6 +15,8 @@ export interface Asker {
   environment: string;
   /** Ids of the intents it holds a standing grant for. */
   intentIds: ReadonlySet<string>;
+  /** Ids of those of the owner's groups that an intent is kept for. */
+  ownerGroups: ReadonlySet<string>;
 }
 
 export interface Proposal {
@@ -62,7 +64,19 @@ export function describeGrant(grant: Grant, catalogue: Catalogue): { scope: stri
   return { scope: whole.join(' '), taskIntent: names.length === 1 ? names[0] : undefined };
 }
 
-/** The first asked intent that is unknown, or that the agent has no standing grant for. */
+/** Granted to the agent, and not kept for groups that the owner is in none of: a grant is only an upper bound. */
+const mayUse = (agent: Asker, intent: Intent): boolean =>
+  agent.intentIds.has(intent.id) && isOpenTo(intent, agent.ownerGroups);
+
+/** The intent is there, and kept for groups in none of which the owner of whoever asks is. */
+export const keptFromOwner = (name: string, by: Refusal['by']): Refusal => ({
+  reason: 'intent_not_granted',
+  by,
+  intent: name,
+  explanation: `${name} is kept for members of certain groups, and the owner of this agent is in none of them`,
+});
+
+/** The first asked intent that is unknown, or that the agent may not use. */
 function findUngranted(ask: Ask, agent: Asker, catalogue: Catalogue): Refusal | undefined {
   for (const { task_intent: name, by } of ask.asked) {
     const intent = catalogue.intents.get(name);
@@ -73,6 +87,7 @@ function findUngranted(ask: Ask, agent: Asker, catalogue: Catalogue): Refusal | 
       const explanation = `this agent has no grant for ${name}`;
       return { reason: 'intent_not_granted', by, intent: name, explanation };
     }
+    if (!mayUse(agent, intent)) return keptFromOwner(name, by);
   }
   return undefined;
 }
@@ -94,7 +109,7 @@ export function decide(agent: Asker, parameters: AskParameters, catalogue: Catal
   const asked: readonly AskedIntent[] = named
     ? ask.asked
     : [...catalogue.intents.values()]
-        .filter(({ id, risk, apis }) => agent.intentIds.has(id) && risk === 'read' && apis.includes(api.identifier))
+        .filter((intent) => mayUse(agent, intent) && intent.risk === 'read' && intent.apis.includes(api.identifier))
         .map((intent) => ({ type: agentIntentType, task_intent: intent.taskIntent, by: 'resource' }));
   const facts = { agent, api, named, writesApproved: false };
 

@@ -6,8 +6,8 @@ import type { AskParameters } from './ask.ts';
 import type { Catalogue } from './catalogue.ts';
 import { type Asker, type Denial, decide, type Proposal } from './decide.ts';
 
-/** An agent as it was read: `version` rises with every change of what is decided by. */
-export type VersionedAsker = Asker & { version: number };
+/** An agent as it was read: for one owner, `version` rises with every change of what is decided by. */
+export type VersionedAsker = Asker & { ownerId: string; version: number };
 
 export type Decide = (agent: VersionedAsker, parameters: AskParameters, catalogue: Catalogue) => Proposal | Denial;
 
@@ -19,7 +19,9 @@ export function createDecider(atMost = 5_000): Decide {
   const kept = new Map<string, Proposal | Denial>();
   return (agent, parameters, catalogue) => {
     const { resource, authorizationDetails, scope } = parameters;
-    const key = JSON.stringify([agent.id, agent.version, catalogue.version, resource, authorizationDetails, scope]);
+    // The version is the agent's and the owner's together: with another owner it may be the same again.
+    const { id, ownerId, version } = agent;
+    const key = JSON.stringify([id, ownerId, version, catalogue.version, resource, authorizationDetails, scope]);
     const known = kept.get(key);
     if (known !== undefined) return known;
     const made = decide(agent, parameters, catalogue);

@@ -6,7 +6,7 @@
 import { and, asc, eq, gt, inArray } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import { constraintName, type Db, type Executor, transaction } from '../../platform/db/client.ts';
-import { apis, intentApis, intents } from '../../platform/db/schema.ts';
+import { apis, groupIntents, intentApis, intents } from '../../platform/db/schema.ts';
 import { decodeCursor, type Page, type PageRequest, toPage } from '../../platform/http/page.ts';
 import type { Action, Risk } from '../../protocol.ts';
 import type { Act } from '../audit/append.ts';
@@ -25,6 +25,8 @@ export interface NewIntent {
 
 export interface IntentView extends NewIntent {
   id: string;
+  /** Ids of the groups that it is kept for; none: it is anybody's. */
+  groups: string[];
   createdAt: Date;
 }
 
@@ -42,7 +44,7 @@ export async function createIntent(db: Db, act: Act, input: NewIntent): Promise<
       const view = { ...intent, apis: known.map((api) => api.identifier).sort() };
       const { createdAt, ...details } = view;
       await audit.append(tx, act, [{ kind: 'intent.created', outcome: 'done', intent: intent.taskIntent, details }]);
-      return { ...details, createdAt };
+      return { ...details, groups: [], createdAt };
     });
   } catch (error) {
     const refusals: Record<string, () => WritError> = {
@@ -57,7 +59,7 @@ export async function createIntent(db: Db, act: Act, input: NewIntent): Promise<
 /** @throws WritError `not_found`. */
 export async function getIntent(executor: Executor, id: string): Promise<IntentView> {
   const rows = await executor.select().from(intents).where(eq(intents.id, id));
-  const [intent] = await withApis(executor, rows);
+  const [intent] = await withPlaces(executor, rows);
   if (intent === undefined) throw new WritError('not_found', 'no such intent');
   return intent;
 }
@@ -80,22 +82,29 @@ export async function listIntents(
     )
     .orderBy(asc(intents.taskIntent))
     .limit(page.limit + 1);
-  return toPage(await withApis(executor, rows), page.limit, (intent) => [intent.taskIntent]);
+  return toPage(await withPlaces(executor, rows), page.limit, (intent) => [intent.taskIntent]);
 }
 
-async function withApis(executor: Executor, rows: (typeof intents.$inferSelect)[]): Promise<IntentView[]> {
+/** With the APIs where it is done, and the groups that it is kept for. */
+async function withPlaces(executor: Executor, rows: (typeof intents.$inferSelect)[]): Promise<IntentView[]> {
   if (rows.length === 0) return [];
+  const ids = rows.map((row) => row.id);
   const links = await executor
     .select({ intentId: intentApis.intentId, identifier: apis.identifier })
     .from(intentApis)
     .innerJoin(apis, eq(apis.id, intentApis.apiId))
-    .where(
-      inArray(
-        intentApis.intentId,
-        rows.map((row) => row.id),
-      ),
-    )
+    .where(inArray(intentApis.intentId, ids))
     .orderBy(asc(apis.identifier));
-  const byIntent = Map.groupBy(links, (link) => link.intentId);
-  return rows.map((row) => ({ ...row, apis: (byIntent.get(row.id) ?? []).map((link) => link.identifier) }));
+  const kept = await executor
+    .select()
+    .from(groupIntents)
+    .where(inArray(groupIntents.intentId, ids))
+    .orderBy(asc(groupIntents.groupId));
+  const apisOf = Map.groupBy(links, (link) => link.intentId);
+  const groupsOf = Map.groupBy(kept, (link) => link.intentId);
+  return rows.map((row) => ({
+    ...row,
+    apis: (apisOf.get(row.id) ?? []).map((link) => link.identifier),
+    groups: (groupsOf.get(row.id) ?? []).map((link) => link.groupId),
+  }));
 }

@@ -3,10 +3,10 @@
  * a refusal. Pure. Authority only shrinks: details are cut by `narrow` from the subject token's own, the audience is the
  * old one or one that those details name, and life, epochs and actors of the subject token are carried on.
  */
-import type { AccessTokenClaims, Actor } from '../../protocol.ts';
-import { type AskParameters, readAsk } from '../intents/ask.ts';
-import type { Catalogue } from '../intents/catalogue.ts';
-import { type Denial, describeGrant, type Proposal } from '../intents/decide.ts';
+import type { AccessTokenClaims, Actor, AgentIntent } from '../../protocol.ts';
+import { type Ask, type AskParameters, readAsk } from '../intents/ask.ts';
+import { type Catalogue, isOpenTo } from '../intents/catalogue.ts';
+import { type Denial, describeGrant, keptFromOwner, type Proposal } from '../intents/decide.ts';
 import { type AskedIntent, isRefusal, narrow, type Refusal } from '../intents/narrow.ts';
 import { judge } from '../policy/rules.ts';
 
@@ -48,9 +48,34 @@ function extendChain(act: Actor | undefined, actorId: string): Actor {
   return { sub: actorId, ...(act === undefined ? {} : { act }) };
 }
 
+/** The first that may not be used for the actor's own owner, whoever answers for the agent that the token came from. */
+const findKept = <D extends { task_intent: string }>(
+  details: readonly D[],
+  ownerGroups: ReadonlySet<string>,
+  catalogue: Catalogue,
+): D | undefined =>
+  details.find((detail) => {
+    const intent = catalogue.intents.get(detail.task_intent);
+    return intent === undefined || !isOpenTo(intent, ownerGroups);
+  });
+
+/** What the request names; when it names nothing, what the subject token holds for this API and the actor may do. */
+function askedOf(
+  ask: Ask,
+  reachable: readonly AgentIntent[],
+  ownerGroups: ReadonlySet<string>,
+  catalogue: Catalogue,
+): readonly AskedIntent[] | Refusal {
+  if (ask.asked.length > 0) return ask.asked;
+  const usable = reachable.filter((detail) => findKept([detail], ownerGroups, catalogue) === undefined);
+  const [kept] = reachable;
+  if (kept !== undefined && usable.length === 0) return keptFromOwner(kept.task_intent, 'resource');
+  return usable.map((detail) => ({ ...detail, locations: [ask.api.identifier], by: 'resource' }));
+}
+
 export function decideExchange(
   subject: AccessTokenClaims,
-  actor: { id: string; environment: string },
+  actor: { id: string; environment: string; ownerGroups: ReadonlySet<string> },
   parameters: AskParameters,
   catalogue: Catalogue,
 ): ExchangeProposal | Denial {
@@ -73,12 +98,12 @@ export function decideExchange(
     const explanation = 'the subject token names no intent at this API';
     return deny({ reason: 'exceeds_subject_token', by: 'resource', explanation }, { api });
   }
-  const asked: readonly AskedIntent[] =
-    ask.asked.length > 0
-      ? ask.asked
-      : reachable.map((detail) => ({ ...detail, locations: [api.identifier], by: 'resource' }));
+  const asked = askedOf(ask, reachable, actor.ownerGroups, catalogue);
+  if (isRefusal(asked)) return deny(asked, { api });
   const grant = narrow(subject.authorization_details, asked, api.identifier, 'exceeds_subject_token');
   if (isRefusal(grant)) return deny(grant, { api, asked });
+  const kept = findKept(asked, actor.ownerGroups, catalogue);
+  if (kept !== undefined) return deny(keptFromOwner(kept.task_intent, kept.by), { api, asked });
   const verdict = judge({ agent: actor, api, named: true, details: grant.details, writesApproved: true });
   if (!verdict.allow) {
     const explanation = 'the agent and the API live in different environments';

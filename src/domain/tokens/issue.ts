@@ -25,6 +25,8 @@ export interface Requester {
   environment: string;
   trust: number;
   intentIds: ReadonlySet<string>;
+  /** Of the owner's groups, those that an intent is kept for. */
+  ownerGroups: ReadonlySet<string>;
   version: number;
 }
 

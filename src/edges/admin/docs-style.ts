@@ -37,7 +37,7 @@ nav .method { flex: 0 0 2.9rem; font-size: 10px; line-height: 20px; }
 .brand { margin: 0 0 .5rem; font-size: 14px; }
 ul + .brand { margin-top: 1.25rem; font-size: 13px; }
 .method { font-weight: 700; text-transform: uppercase; letter-spacing: .03em; }
-.method.get { color: var(--get); } .method.post { color: var(--post); } .method.patch { color: var(--patch); }
+.method.get { color: var(--get); } .method.post { color: var(--post); } .method.put, .method.patch { color: var(--patch); }
 main { padding: 2.25rem clamp(1rem, 4vw, 3.5rem) 6rem; max-width: 92rem; }
 header { max-width: 50rem; }
 h1 { margin: 0 0 .5rem; font-size: 1.9rem; letter-spacing: -.02em; line-height: 1.2; }

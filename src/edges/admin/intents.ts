@@ -50,6 +50,10 @@ const intent = z
     actions: z.array(z.enum(actions)),
     datatypes: z.array(z.string()),
     risk: z.enum(risks),
+    groups: z.array(uuid).openapi({
+      description:
+        'Ids of the groups that it is kept for: only agents whose owner is in one of them may use it. Empty: anybody’s.',
+    }),
     createdAt: answeredInstant,
   })
   .openapi('Intent');
@@ -62,7 +66,7 @@ const exampleIntent = {
   datatypes: ['ticket'],
   risk: 'write',
 };
-const example = { id: exampleIds.intent, ...exampleIntent, createdAt: exampleInstant };
+const example = { id: exampleIds.intent, ...exampleIntent, groups: [], createdAt: exampleInstant };
 
 export function intentCalls({ db }: { db: Db }): Call[] {
   return [

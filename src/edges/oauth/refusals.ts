@@ -95,8 +95,8 @@ export const help: Record<HelpTopic, Help> = {
   },
   intent_not_granted: {
     title: 'This agent has no grant for the intent',
-    what: 'The intent exists, but the agent may not use it at this API.',
-    advice: `Have the intent added to the agent. ${askOwner}`,
+    what: 'The intent exists, but the agent may not use it at this API; or it is kept for members of certain groups, and the owner of the agent is in none of them.',
+    advice: `Have the intent added to the agent, or its owner to one of the groups. ${askOwner}`,
   },
   intent_required: {
     title: 'Name the task',

@@ -22,8 +22,9 @@ function toRequester(caller: Caller | null | undefined): Requester | null {
   if (caller?.type !== 'agent') return null;
   const known = requesters.get(caller);
   if (known !== undefined) return known;
-  const { id, name, ownerId, environment, version, intentIds } = caller;
-  const made = { id, name, ownerId, environment, version, intentIds: new Set(intentIds), trust: trustOf(caller) };
+  const { intentIds, ownerGroups, id, name, ownerId, environment, version } = caller;
+  const sets = { intentIds: new Set(intentIds), ownerGroups: new Set(ownerGroups) };
+  const made = { id, name, ownerId, environment, version, ...sets, trust: trustOf(caller) };
   requesters.set(caller, made);
   return made;
 }
