@@ -39,8 +39,11 @@ describe('directories', () => {
       id: made.body.id,
       name: 'Entra',
       kind: 'entra',
+      agentsEnvironment: null,
+      requiredGroupId: null,
+      requestsPerMinute: null,
     });
-    const { scimToken: _, ...rest } = made.body;
+    const { scimToken: _, scimTokenExpiresAt: _end, ...rest } = made.body;
     expect((await world.get(`/directories/${made.body.id}`)).body).toEqual(rest);
     expect((await world.get('/directories')).body.items).toContainEqual(rest);
     expect((await world.post('/directories', { name: 'Entra', kind: 'okta' })).body).toMatchObject({
@@ -324,6 +327,8 @@ describe('lists', () => {
       '/agents',
       '/people',
       '/offboardings',
+      '/environments',
+      '/handovers',
       '/keys',
       '/audit',
     ]) {
@@ -342,7 +347,7 @@ describe('lists', () => {
   it('a cursor that is not of the list is 400', async () => {
     const own = (await world.get('/directories?limit=1')).body.nextCursor;
     const forged = Buffer.from(JSON.stringify(['2026-01-01T00:00:00.000Z', "' or 1=1"])).toString('base64url');
-    for (const path of ['/agents', '/people', '/keys', '/audit', '/offboardings']) {
+    for (const path of ['/agents', '/environments', '/handovers', '/people', '/keys', '/audit', '/offboardings']) {
       for (const cursor of ['x', 'W10', own, forged]) {
         expect((await world.get(`${path}?cursor=${cursor}`)).status, `${path} ${cursor}`).toBe(400);
       }

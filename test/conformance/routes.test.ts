@@ -81,9 +81,23 @@ const table: Record<string, Guard> = {
   'ALL /scim/v2/Groups/:id': directory(405),
   'ALL /scim/v2/Me': directory(501),
   'ALL /scim/v2/Bulk': directory(501),
-  'ALL /scim/v2/.search': directory(501),
-  'ALL /scim/v2/Users/.search': directory(501),
-  'ALL /scim/v2/Groups/.search': directory(501),
+  'POST /scim/v2/.search': directory(400),
+  'ALL /scim/v2/.search': directory(405),
+  'POST /scim/v2/Users/.search': directory(400),
+  'ALL /scim/v2/Users/.search': directory(405),
+  'POST /scim/v2/Groups/.search': directory(400),
+  'ALL /scim/v2/Groups/.search': directory(405),
+  // Not there unless switched on for the directory.
+  'GET /scim/v2/Agents': directory(404),
+  'POST /scim/v2/Agents': directory(404),
+  'ALL /scim/v2/Agents': directory(404),
+  'POST /scim/v2/Agents/.search': directory(404),
+  'ALL /scim/v2/Agents/.search': directory(404),
+  'GET /scim/v2/Agents/:id': directory(404),
+  'PUT /scim/v2/Agents/:id': directory(404),
+  'PATCH /scim/v2/Agents/:id': directory(404),
+  'DELETE /scim/v2/Agents/:id': directory(404),
+  'ALL /scim/v2/Agents/:id': directory(404),
 
   'GET /revocations': 'api',
   'POST /revocations/ack': 'api',
@@ -105,6 +119,12 @@ const table: Record<string, Guard> = {
   'ALL /api/v1/people': 'administrator',
   'GET /api/v1/people/:id': 'administrator',
   'ALL /api/v1/people/:id': 'administrator',
+  'GET /api/v1/groups': 'administrator',
+  'ALL /api/v1/groups': 'administrator',
+  'GET /api/v1/groups/:id': 'administrator',
+  'ALL /api/v1/groups/:id': 'administrator',
+  'PUT /api/v1/groups/:id/rights': 'administrator',
+  'ALL /api/v1/groups/:id/rights': 'administrator',
   'GET /api/v1/offboardings': 'administrator',
   'ALL /api/v1/offboardings': 'administrator',
   'GET /api/v1/offboardings/:id': 'administrator',
@@ -136,6 +156,19 @@ const table: Record<string, Guard> = {
   'ALL /api/v1/agents/:id/decommission': 'administrator',
   'POST /api/v1/agents/:id/transfer': 'administrator',
   'ALL /api/v1/agents/:id/transfer': 'administrator',
+  'GET /api/v1/environments': 'administrator',
+  'ALL /api/v1/environments': 'administrator',
+  'GET /api/v1/environments/:name': 'administrator',
+  'PUT /api/v1/environments/:name': 'administrator',
+  'ALL /api/v1/environments/:name': 'administrator',
+  'GET /api/v1/handovers': 'administrator',
+  'ALL /api/v1/handovers': 'administrator',
+  'GET /api/v1/handovers/:id': 'administrator',
+  'ALL /api/v1/handovers/:id': 'administrator',
+  'POST /api/v1/handovers/:id/accept': 'administrator',
+  'ALL /api/v1/handovers/:id/accept': 'administrator',
+  'POST /api/v1/handovers/:id/decline': 'administrator',
+  'ALL /api/v1/handovers/:id/decline': 'administrator',
   'GET /api/v1/audit/export': 'administrator',
   'ALL /api/v1/audit/export': 'administrator',
   'GET /api/v1/audit': 'administrator',
@@ -167,6 +200,13 @@ beforeAll(async () => {
   sql = postgres(writ.databaseUrl, { max: 1, onnotice: () => {} });
   const group = must(await world.scim('POST', '/Groups', { displayName: 'Engineering' })).body;
   const carol = must(await world.scim('POST', '/Users', { userName: 'carol@example.com' })).body;
+  await world.createAgent({
+    name: 'offered',
+    owner: carol.id,
+    environment: 'production',
+    leaverPolicy: 'handover',
+    deputy: world.bob,
+  });
   const left = must(await world.scim('DELETE', `/Users/${carol.id}`));
   const other = must(await writ.admin('POST', '/directories', { name: 'Another', kind: 'entra' })).body;
   const otherApi = must(
@@ -200,6 +240,8 @@ beforeAll(async () => {
     intents: must(await writ.admin('GET', '/intents')).body.items[0].id,
     agents: world.triage.id,
     keys: must(await writ.admin('GET', '/keys')).body.items[0].kid,
+    environments: 'production',
+    handovers: must(await writ.admin('GET', '/handovers')).body.items[0].id,
     errors: 'owner_inactive',
     ResourceTypes: 'User',
     Schemas: 'urn:ietf:params:scim:schemas:core:2.0:User',
@@ -224,6 +266,9 @@ const bodies: Record<string, unknown> = {
   'POST /api/v1/agents/:id/activate': { reason: 'because' },
   'POST /api/v1/agents/:id/decommission': { reason: 'because' },
   'POST /api/v1/agents/:id/transfer': { owner: 'bob@example.com', reason: 'because' },
+  'PUT /api/v1/environments/:name': { leaverPolicy: 'quarantine' },
+  'POST /api/v1/handovers/:id/accept': { reason: 'because' },
+  'POST /api/v1/handovers/:id/decline': { reason: 'because' },
   'POST /api/v1/keys/:kid/revoke': { reason: 'because' },
   'POST /revocations/ack': { seq: 0, verifier: 'crm-1' },
 };
@@ -277,6 +322,9 @@ async function countRows(): Promise<unknown> {
     'agents',
     'latches',
     'subjects',
+    'environments',
+    'quarantines',
+    'handovers',
   ];
   const others = ['revocations', 'acknowledgements', 'offboardings', 'signing_keys', 'admin_tokens'];
   const rows = await sql.unsafe(

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { collect, withExamples } from '../examples.ts';
 import { CliFailure, usage } from '../failure.ts';
 import { isRow, type Row } from '../json.ts';
@@ -19,15 +19,22 @@ const columns: Column[] = [
   { title: 'ID', value: (row) => textOf(row.id), isKept: true },
   { title: 'NAME', value: (row) => textOf(row.name) },
   { title: 'STATUS', value: (row) => textOf(row.status), isKept: true, style: (text) => statusStyles[text] },
-  { title: 'LIVE', value: liveOf, style: (text) => (text === 'yes' ? 'green' : 'red') },
+  {
+    title: 'LIVE',
+    value: liveOf,
+    style: (text) => (text === 'yes' ? 'green' : text.startsWith('reads') ? 'yellow' : 'red'),
+  },
   { title: 'OWNER', value: (row) => textOf(row.owner) },
   { title: 'ENVIRONMENT', value: (row) => textOf(row.environment) },
   { title: 'PARENT', value: (row) => textOf(row.parent) },
   { title: 'EXPIRES', value: (row) => instantOf(row.expiresAt) },
 ];
 
-/** Whether it gets tokens, and if not, which latches hold it. */
+/** Whether it gets tokens, and if not, which latches hold it; in quarantine it does, for reading. */
 function liveOf(row: Row): string {
+  if (row.live === true && typeof row.quarantinedUntil === 'string') {
+    return `reads until ${instantOf(row.quarantinedUntil)}`;
+  }
   const latches = Array.isArray(row.latches) ? row.latches.filter(isRow) : [];
   const reasons = latches.map((latch) => textOf(latch.reason)).join(', ');
   return reasons === '' ? textOf(row.live) : `${textOf(row.live)} (${reasons})`;
@@ -43,6 +50,7 @@ export function addAgents(program: Command): void {
   addList(agents);
   addGet(agents);
   addCreate(agents);
+  addChange(agents);
   addStateChanges(agents);
   addTransfer(agents);
 }
@@ -96,7 +104,28 @@ function addGet(agents: Command): void {
   );
 }
 
-interface CreateOptions {
+interface LeaverOptions {
+  leaverPolicy?: string;
+  deputy?: string | false;
+  deputyDirectory?: string;
+}
+
+const policies = ['stop', 'quarantine', 'handover', 'default'];
+const policyOption = (): Option =>
+  new Option(
+    '--leaver-policy <policy>',
+    'what becomes of it and its descendants when the owner leaves; default: what its environment says',
+  ).choices(policies);
+
+/** What these options say of the body, and nothing of what they do not name. */
+function leaverMembers({ leaverPolicy, deputy, deputyDirectory }: LeaverOptions): Row {
+  return {
+    ...(leaverPolicy === undefined ? {} : { leaverPolicy: leaverPolicy === 'default' ? null : leaverPolicy }),
+    ...(deputy === undefined ? {} : { deputy: deputy === false ? null : ownerOf(deputy, deputyDirectory) }),
+  };
+}
+
+interface CreateOptions extends LeaverOptions {
   name: string;
   description?: string;
   owner?: string;
@@ -127,11 +156,15 @@ function addCreate(agents: Command): void {
       .option('--expires-at <when>', 'when it ends by itself: an instant, or a span such as 90d')
       .option('--generate-key <file>', 'make an ES256 key here; the private JWK goes to this new file and nowhere else')
       .option('--jwks <file>', 'its public keys, a JWK Set')
+      .addOption(policyOption())
+      .option('--deputy <person>', 'to whom it is offered by the policy handover (id or userName)')
+      .option('--deputy-directory <directory>', "the deputy's directory, when the userName stands in several")
       .option('--secret', 'let Writ make a client secret, shown once')
       .action(async (options: CreateOptions, command: Command) => createAgent(openSession(command), options)),
     [
       'writ agents create --name crm-triage --owner maria@example.com --environment production \\\n      --intent crm.ticket_read --expires-at 90d --generate-key crm-triage.jwk',
       'writ agents create --name crm-summary --parent crm-triage --secret',
+      'writ agents create --name crm-export --owner maria@example.com --environment production \\\n      --secret --leaver-policy handover --deputy joe@example.com',
     ],
   );
 }
@@ -154,6 +187,7 @@ async function createAgent(session: Session, options: CreateOptions): Promise<vo
     ...(options.environment === undefined ? {} : { environment: options.environment }),
     ...(options.project === undefined ? {} : { project: options.project }),
     ...(options.expiresAt === undefined ? {} : { expiresAt: parseInstant(options.expiresAt, new Date(), 'ahead') }),
+    ...leaverMembers(options),
   };
   const post = (credential: Row) => session.client().post('/agents', { ...body, credential });
   if (options.generateKey === undefined) {
@@ -178,6 +212,29 @@ async function createAgent(session: Session, options: CreateOptions): Promise<vo
 /** The API takes a string, and `{directory, userName}` when the name stands in more than one directory. */
 const ownerOf = (owner: string, directory: string | undefined): unknown =>
   directory === undefined ? owner : { directory, userName: owner };
+
+function addChange(agents: Command): void {
+  withExamples(
+    agents
+      .command('change')
+      .description('say what becomes of an agent, with all its descendants, when its owner leaves')
+      .argument('<agent>', 'id or name')
+      .addOption(policyOption())
+      .option('--deputy <person>', 'to whom it is offered by the policy handover (id or userName)')
+      .option('--no-deputy', 'it has none: it is offered to the manager')
+      .option('--deputy-directory <directory>', "the deputy's directory, when the userName stands in several")
+      .action(async (reference: string, options: LeaverOptions, command: Command) => {
+        const body = leaverMembers(options);
+        if (Object.keys(body).length === 0) throw usage('Change what? Give --leaver-policy, --deputy or --no-deputy.');
+        const session = openSession(command);
+        showOne(session, await session.client().patch(pathOf(await findAgentId(session, reference)), body));
+      }),
+    [
+      'writ agents change crm-triage --leaver-policy handover --deputy joe@example.com',
+      'writ agents change crm-triage --leaver-policy default --no-deputy',
+    ],
+  );
+}
 
 function addStateChanges(agents: Command): void {
   const changes: [name: string, what: string][] = [

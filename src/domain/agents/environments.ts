@@ -41,8 +41,8 @@ export async function getEnvironment(executor: Executor, name: string): Promise<
 
 /** Those that have rules of their own or an API, by name: an agent gets tokens in no other. */
 export async function listEnvironments(executor: Executor, page: PageRequest): Promise<Page<Environment>> {
-  const [after] = page.cursor === undefined ? [''] : decodeCursor(page.cursor, 1);
-  if (typeof after !== 'string') throw new WritError('invalid_request', 'cursor: not a cursor of this list');
+  const after = page.cursor === undefined ? '' : String(decodeCursor(page.cursor, 1)[0]);
+  if (!/^([a-z][a-z0-9-]*)?$/.test(after)) throw new WritError('invalid_request', 'cursor: not a cursor of this list');
   const rows = await executor.execute<{ name: string } & Record<string, unknown>>(sql`
     select name from (select environment as name from apis union select name from environments) e
     where name collate "C" > ${after} order by name collate "C" limit ${page.limit + 1}`);

@@ -6,10 +6,21 @@
 import type { z } from '@hono/zod-openapi';
 import type { Act } from '../../domain/audit/append.ts';
 
-export type Tag = 'Directories' | 'People' | 'Offboardings' | 'APIs' | 'Intents' | 'Agents' | 'Audit' | 'Keys';
+export type Tag =
+  | 'Directories'
+  | 'People'
+  | 'Groups'
+  | 'Offboardings'
+  | 'APIs'
+  | 'Intents'
+  | 'Agents'
+  | 'Environments'
+  | 'Handovers'
+  | 'Audit'
+  | 'Keys';
 
 export interface CallInput<Query, Body> {
-  /** The path's `{id}` (a UUID) or `{kid}`; empty when the path has none. */
+  /** The path's `{id}` (a UUID), `{kid}` or `{name}`; empty when the path has none. */
   id: string;
   query: Query;
   body: Body;
@@ -18,8 +29,8 @@ export interface CallInput<Query, Body> {
 }
 
 interface Description {
-  method: 'get' | 'post' | 'patch';
-  /** As in OpenAPI: `/agents/{id}/suspend`. At most one parameter, `{id}` or `{kid}`. */
+  method: 'get' | 'post' | 'put' | 'patch';
+  /** As in OpenAPI: `/agents/{id}/suspend`. At most one parameter: `{id}`, `{kid}` or `{name}`. */
   path: string;
   operationId: string;
   tag: Tag;

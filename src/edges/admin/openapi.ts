@@ -10,10 +10,13 @@ export type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>;
 const tags: Record<Tag, string> = {
   Directories: 'Connected identity providers, and the tokens they speak SCIM with.',
   People: 'Humans known from a directory. Read-only here: the identity provider writes them, over SCIM.',
+  Groups: 'Groups of the directories, and what they give: roles in Writ, and intents that are kept for their members.',
   Offboardings: 'Receipts: what stopped when somebody left, signed.',
   APIs: 'What agents call: the `aud` of tokens.',
   Intents: 'The catalogue of named tasks.',
   Agents: 'Non-human actors. Each has one accountable owner; when the owner leaves, it stops.',
+  Environments: 'What becomes of the agents of an environment when their owner leaves, unless they say otherwise.',
+  Handovers: 'Agents that were offered to a deputy or a manager when their owner left.',
   Audit: 'The tamper-evident log of every act and refusal.',
   Keys: 'What signs tokens, receipts and checkpoints.',
 };
@@ -43,17 +46,21 @@ export function describeCalls(registry: Registry, calls: Call[]): void {
 const examplesByTag: Partial<Record<Tag, string>> = {
   Directories: exampleIds.directory,
   People: exampleIds.person,
+  Groups: exampleIds.group,
   Offboardings: exampleIds.offboarding,
   APIs: exampleIds.api,
   Intents: exampleIds.intent,
   Agents: exampleIds.agent,
+  Environments: 'production',
+  Handovers: exampleIds.handover,
   Keys: exampleIds.key,
 };
 
 function requestOf(call: Call): Parameters<Registry['registerPath']>[0]['request'] & object {
   const [, parameter] = /\{(\w+)\}/.exec(call.path) ?? [];
   const example = examplesByTag[call.tag];
-  const id = parameter === 'kid' ? z.string().openapi({ example }) : z.guid().openapi({ format: 'uuid', example });
+  const isText = parameter === 'kid' || parameter === 'name';
+  const id = isText ? z.string().openapi({ example }) : z.guid().openapi({ format: 'uuid', example });
   return {
     ...(parameter === undefined ? {} : { params: z.object({ [parameter]: id }) }),
     ...(call.query instanceof z.ZodObject ? { query: call.query } : {}),

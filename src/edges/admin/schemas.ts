@@ -122,10 +122,13 @@ export const answeredInstant = z.iso.datetime();
 export const exampleIds = {
   directory: '5b2f6a0e-8f0a-4a6e-9d1b-5d4c0f6a1c01',
   person: '9e0c2a44-6d53-4b8f-8a3f-0d6b7f3e2a02',
+  group: '7d3e9b15-4c2a-4f68-8b07-1e9f2a3b4c08',
+  deputy: '2c9f4b7e-8d1a-4e35-b6c0-5a7d9e8f1b10',
   api: 'c4a7d1b2-1e6f-4c0d-b7a5-2f9e8d6c3b03',
   client: 'd81f0c5e-77a4-4e3b-9c1a-6b5d4e3f2a04',
   intent: 'e3b98f6a-2c4d-4f7e-8a9b-1c2d3e4f5a05',
   agent: 'f27c5d1e-9b3a-4d8c-a6e5-7f8091a2b306',
+  handover: '4e8c1d7a-3b5f-4096-a2d4-9c0b1a2f3e09',
   offboarding: '0a6e4c2b-5d7f-4b1e-93c8-8a9b0c1d2e07',
   key: 'Qm9vay1vZi1rZXlzLTAx',
 };
