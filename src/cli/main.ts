@@ -9,6 +9,8 @@ import { addAgents } from './commands/agents.ts';
 import { addApis } from './commands/apis.ts';
 import { addAudit } from './commands/audit.ts';
 import { addDirectories } from './commands/directories.ts';
+import { addEnvironments } from './commands/environments.ts';
+import { addHandovers } from './commands/handovers.ts';
 import { addIntents } from './commands/intents.ts';
 import { addKeys } from './commands/keys.ts';
 import { addOffboardings } from './commands/offboardings.ts';
@@ -35,6 +37,8 @@ function buildProgram(): Command {
     addDirectories,
     addPeople,
     addAgents,
+    addEnvironments,
+    addHandovers,
     addIntents,
     addApis,
     addToken,

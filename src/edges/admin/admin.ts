@@ -20,6 +20,8 @@ import { authenticateAdmin } from './authenticate.ts';
 import type { Call } from './call.ts';
 import { directoryCalls } from './directories.ts';
 import { directoryRequestCalls } from './directory-requests.ts';
+import { environmentCalls } from './environments.ts';
+import { handoverCalls } from './handovers.ts';
 import { intentCalls } from './intents.ts';
 import { keyCalls } from './keys.ts';
 import { offboardingCalls } from './offboardings.ts';
@@ -56,6 +58,8 @@ export const callsOf = (deps: AdminDeps): Call[] => [
   ...intentCalls(deps),
   ...agentCalls(deps),
   ...lifecycleCalls(deps),
+  ...environmentCalls(deps),
+  ...handoverCalls(deps),
   ...auditCalls(deps),
   ...keyCalls(deps),
 ];
