@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLimits } from '../../src/platform/http/rate-limit.ts';
 import {
@@ -126,7 +127,10 @@ describe('RFC 7644 §3.7 Bulk', () => {
     const { bulk: limits } = Object((await directory.call('GET', '/ServiceProviderConfig')).body);
     expect(limits).toEqual({ supported: true, maxOperations: 1_000, maxPayloadSize: 1_048_576 });
     const alone = await world.directory();
-    const many = Array.from({ length: 1_001 }, (_, index) => userNamed(`u${index}`));
+    // All of them in one circle: each is managed by the next.
+    const many = Array.from({ length: 1_001 }, (_, index) =>
+      userNamed(`u${index}`, { [urn]: { manager: `bulkId:u${(index + 1) % 1_000}` } }),
+    );
     const tooMany = await bulk(many, {}, alone);
     expect(tooMany).toMatchObject({
       status: 413,
@@ -465,6 +469,57 @@ describe('RFC 7644 §3.11 /Me', () => {
         body: { status: '501', detail: expect.stringContaining('/Users') },
       });
     },
+  );
+});
+
+it('no body makes it fail: whatever is sent is carried out or refused', async () => {
+  const id = await directory.user();
+  const target = fc.constantFrom(
+    '/Users',
+    `/Users/${id}`,
+    '/Groups',
+    '/Users/bulkId:a',
+    '/Groups/%',
+    '/',
+    '/Users//x',
+    '',
+  );
+  const loose = <T>(value: fc.Arbitrary<T>) =>
+    fc.oneof({ weight: 5, arbitrary: value }, { weight: 1, arbitrary: fc.jsonValue() });
+  const value = fc.oneof(
+    fc.constantFrom('bulkId:a', 'bulkId:', 'x/bulkId:b', false, null, id),
+    fc.jsonValue({ maxDepth: 3 }),
+  );
+  const data = fc.oneof(
+    fc.dictionary(fc.constantFrom('userName', 'displayName', 'members', 'active', urn, 'emails', 'name'), value),
+    fc.record({
+      Operations: fc.array(fc.record({ op: fc.constantFrom('add', 'remove'), path: value, value }), { maxLength: 3 }),
+    }),
+  );
+  const operation = fc.record(
+    {
+      method: loose(fc.constantFrom('POST', 'PUT', 'PATCH', 'DELETE', 'patch')),
+      path: loose(target),
+      bulkId: loose(fc.constantFrom('a', 'b', 'c')),
+      version: loose(fc.constantFrom('W/"1"', '*', 'ü')),
+      data: loose(data),
+    },
+    { requiredKeys: [] },
+  );
+  const message = fc.record(
+    {
+      failOnErrors: loose(fc.integer({ min: 0, max: 3 })),
+      Operations: loose(fc.array(loose(operation), { maxLength: 5 })),
+    },
+    { requiredKeys: [] },
+  );
+  await fc.assert(
+    fc.asyncProperty(message, async (body) => {
+      const answer = await directory.call('POST', '/Bulk', body);
+      expect([200, 400]).toContain(answer.status);
+      if (answer.status === 200) for (const status of statusesOf(answer)) expect(status).toMatch(/^[24]\d\d$/);
+    }),
+    { numRuns: 200 },
   );
 });
 
