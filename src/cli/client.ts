@@ -11,6 +11,8 @@ export type Query = Record<string, string | undefined>;
 export interface Client {
   get(path: string): Promise<Row>;
   post(path: string, body?: Row, options?: { timeoutMs?: number }): Promise<Row>;
+  put(path: string, body: Row): Promise<Row>;
+  patch(path: string, body: Row, options?: { timeoutMs?: number }): Promise<Row>;
   /** An answer that is too long to hold: as it arrives. */
   stream(path: string): Promise<AsyncIterable<Uint8Array>>;
   /** All items of a list, or the first `limit`; `onPage` hears how many have arrived. `isCut`: there are more. */
@@ -56,6 +58,8 @@ export function createClient(options: ClientOptions): Client {
   return {
     get: (path) => request('GET', path),
     post: (path, body, { timeoutMs: patienceMs } = {}) => request('POST', path, body ?? {}, patienceMs),
+    put: (path, body) => request('PUT', path, body),
+    patch: (path, body, { timeoutMs: patienceMs } = {}) => request('PATCH', path, body, patienceMs),
     stream: async (path) => {
       const patience = new AbortController();
       const timer = setTimeout(() => patience.abort(), timeoutMs);

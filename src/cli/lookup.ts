@@ -30,6 +30,14 @@ export async function findPersonId(session: Session, reference: string): Promise
   return String(pickOne(present.length === 0 ? named : present, reference, 'person', ['userName', 'directory']).id);
 }
 
+/** A group's id, from the id or the display name, which several directories may have given. */
+export async function findGroupId(session: Session, reference: string): Promise<string> {
+  if (isUuid(reference)) return reference;
+  const { items } = await session.client().list('/groups', { q: reference });
+  const named = items.filter((group) => group.displayName === reference);
+  return String(pickOne(named, reference, 'group', ['displayName', 'directory']).id);
+}
+
 /** An item of a list that is short by nature, by its id or by one of `names`. */
 export async function findListed(
   session: Session,
@@ -43,7 +51,7 @@ export async function findListed(
   return pickOne(found, reference, noun, names);
 }
 
-function pickOne(candidates: Row[], reference: string, noun: string, distinguishing: string[]): Row {
+export function pickOne(candidates: Row[], reference: string, noun: string, distinguishing: string[]): Row {
   const [first, ...others] = candidates;
   if (first === undefined)
     throw notFound(`There is no ${noun} "${reference}". See what there is with the \`list\` command.`);

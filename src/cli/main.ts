@@ -10,6 +10,7 @@ import { addApis } from './commands/apis.ts';
 import { addAudit } from './commands/audit.ts';
 import { addDirectories } from './commands/directories.ts';
 import { addEnvironments } from './commands/environments.ts';
+import { addGroups } from './commands/groups.ts';
 import { addHandovers } from './commands/handovers.ts';
 import { addIntents } from './commands/intents.ts';
 import { addKeys } from './commands/keys.ts';
@@ -36,6 +37,7 @@ function buildProgram(): Command {
     addServer,
     addDirectories,
     addPeople,
+    addGroups,
     addAgents,
     addEnvironments,
     addHandovers,

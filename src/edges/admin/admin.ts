@@ -21,6 +21,7 @@ import type { Call } from './call.ts';
 import { directoryCalls } from './directories.ts';
 import { directoryRequestCalls } from './directory-requests.ts';
 import { environmentCalls } from './environments.ts';
+import { groupCalls } from './groups.ts';
 import { handoverCalls } from './handovers.ts';
 import { intentCalls } from './intents.ts';
 import { keyCalls } from './keys.ts';
@@ -53,6 +54,7 @@ export const callsOf = (deps: AdminDeps): Call[] => [
   ...directoryCalls(deps),
   ...directoryRequestCalls(deps),
   ...peopleCalls(deps),
+  ...groupCalls(deps),
   ...offboardingCalls(deps),
   ...apiCalls(deps),
   ...intentCalls(deps),
