@@ -5,9 +5,10 @@
 import type { GroupState, MemberDelta } from '../../domain/people/groups.ts';
 import { isObject } from './departure.ts';
 import { ScimRefusal } from './errors.ts';
-import { parsePath } from './filter.ts';
-import type { Operation } from './patch.ts';
-import { optionalName, type Resource, requireName, setAt } from './resource.ts';
+import { type Filter, parsePath } from './filter.ts';
+import { valuesOf } from './filter-match.ts';
+import { leaveAside, type Operation } from './patch.ts';
+import { optionalName, plainReading, type Reading, type Resource, requireName, setAt } from './resource.ts';
 import { groupSchema, locate } from './schema.ts';
 
 /** Folds operations on members; the last word on each id counts. */
@@ -60,28 +61,23 @@ export function toDelta({ base, present }: MemberFold): MemberDelta {
 }
 
 /** `members[value eq "id"]`: to add it or to remove it; a member has nothing else that could change. */
-function foldSelected(fold: MemberFold, op: Operation['op'], within: { attribute: string; value: unknown }[]): void {
-  const [term, ...more] = within;
-  if (
-    term === undefined ||
-    more.length > 0 ||
-    term.attribute.toLowerCase() !== 'value' ||
-    typeof term.value !== 'string'
-  ) {
-    throw new ScimRefusal('invalidPath', 'path: members are selected by value eq');
-  }
+function foldSelected(fold: MemberFold, op: Operation['op'], within: Filter): void {
+  const ids = valuesOf(within, 'value');
+  if (ids === null) throw new ScimRefusal('invalidPath', 'path: members are selected by value eq');
   if (op === 'replace') throw new ScimRefusal('mutability', 'members: a member is immutable');
-  fold.present.set(term.value.toLowerCase(), op === 'add');
+  for (const id of ids) fold.present.set(id.toLowerCase(), op === 'add');
 }
 
 interface GroupFold {
   resource: Resource;
   members: MemberFold;
+  reading: Reading;
 }
 
 function applyOne(fold: GroupFold, name: string, op: Operation['op'], value: unknown): void {
   const location = locate(groupSchema, name);
   // Unknown members are ignored; id, meta and schemas as well: Okta and authentik send them along.
+  if (location === null) fold.reading.ignore(name);
   if (location === null || location.attribute === null) return;
   if (location.attribute.name === 'members') foldMembers(fold.members, op, value);
   else setAt(groupSchema, fold.resource, location, op === 'remove' ? null : value, 'replace');
@@ -98,7 +94,10 @@ function applyOperation(fold: GroupFold, { op, path, value }: Operation): void {
   }
   const { attribute: name, within, sub } = parsePath(path);
   const location = locate(groupSchema, name);
-  if (location?.attribute == null) throw new ScimRefusal('invalidPath', 'path: Group has no such attribute');
+  if (location?.attribute == null) {
+    leaveAside(fold.reading, name, 'Group has no such attribute');
+    return;
+  }
   const { attribute } = location;
   if (attribute.isReadOnly) throw new ScimRefusal('mutability', `${attribute.name}: is read-only`);
   if (op === 'remove' && attribute.isRequired) throw new ScimRefusal('mutability', `${attribute.name}: is required`);
@@ -120,10 +119,12 @@ function applyOperation(fold: GroupFold, { op, path, value }: Operation): void {
 export function patchGroup(
   current: GroupState,
   operations: readonly Operation[],
+  reading: Reading = plainReading,
 ): GroupState & { members: MemberDelta } {
   const fold: GroupFold = {
     resource: { displayName: current.displayName, externalId: current.externalId ?? undefined },
     members: { base: 'keep', present: new Map() },
+    reading,
   };
   for (const operation of operations) applyOperation(fold, operation);
   return { ...readGroupState(fold.resource), members: toDelta(fold.members) };

@@ -58,24 +58,25 @@ function changeElements(
   scope: Resource,
   { location: { attribute }, filter, sub }: Target,
   { op, value }: Operation,
+  { isLenient }: Reading,
 ): void {
   const existing = listAt(scope, attribute);
   const selected = new Set(existing.filter((element) => meets(element, attribute, filter)));
-  const change = (element: unknown): unknown => {
+  const change = (element: unknown, isNew = op === 'add'): unknown => {
     if (sub !== null) return withSub(element, attribute, sub, op === 'remove' ? null : value);
     if (op === 'remove') return undefined;
     const members = Array.isArray(value) ? value[0] : value;
     if (!isObject(members)) throw new ScimRefusal('invalidValue', `${attribute.name}: an object is expected`);
-    const [kept] = coerceElements(
-      attribute,
-      op === 'add' ? { ...(isObject(element) ? element : {}), ...members } : members,
-    );
+    const [kept] = coerceElements(attribute, isNew ? { ...(isObject(element) ? element : {}), ...members } : members);
     return kept;
   };
   if (selected.size === 0) {
-    if (op === 'replace') throw new ScimRefusal('noTarget', 'path: no element meets the filter');
+    if (op === 'replace' && !isLenient) throw new ScimRefusal('noTarget', 'path: no element meets the filter');
     if (op === 'remove') return;
-    const created = change(coerceElements(attribute, describedBy(filter))[0]);
+    // Nothing is unassigned where nothing is.
+    if (sub !== null && (value === null || value === '')) return;
+    const created = change(coerceElements(attribute, describedBy(filter))[0], true);
+    if (created === undefined) return;
     storeList(scope, attribute, [...existing, created], created);
     return;
   }
@@ -127,8 +128,8 @@ const toTerm = (attribute: string, value: unknown): Filter[] =>
     : [];
 
 /** What a path names is not in the schema. */
-export function leaveAside({ skipsUnknownPaths, ignore }: Reading, name: string, why: string): void {
-  if (!skipsUnknownPaths) throw new ScimRefusal('invalidPath', `path: ${why}`);
+export function leaveAside({ isLenient, ignore }: Reading, name: string, why: string): void {
+  if (!isLenient) throw new ScimRefusal('invalidPath', `path: ${why}`);
   ignore(name);
 }
 
@@ -154,7 +155,7 @@ function applyOperation(schema: ResourceSchema, resource: Resource, operation: O
     if (attribute.isReadOnly) throw new ScimRefusal('mutability', `${attribute.name}: is read-only`);
     if (op === 'remove' && attribute.isRequired) throw new ScimRefusal('mutability', `${attribute.name}: is required`);
     if (location.sub?.isReadOnly) {
-      if (!reading.skipsUnknownPaths) throw new ScimRefusal('mutability', `${location.sub.name}: is read-only`);
+      if (!reading.isLenient) throw new ScimRefusal('mutability', `${location.sub.name}: is read-only`);
       reading.ignore(parsed.attribute);
       return;
     }
@@ -173,7 +174,7 @@ function applyOperation(schema: ResourceSchema, resource: Resource, operation: O
     }
     const scope = extension === null ? resource : resource[extension];
     if (isObject(scope))
-      changeElements(scope, { location: { ...location, attribute }, filter: parsed.within, sub }, operation);
+      changeElements(scope, { location: { ...location, attribute }, filter: parsed.within, sub }, operation, reading);
   } else if (op === 'remove') remove(resource, location, value);
   else if (value === undefined) throw new ScimRefusal('invalidValue', 'value: is missing');
   else setAt(schema, resource, location, value, op, reading);

@@ -14,11 +14,14 @@ export type Resource = Record<string, unknown>;
 export interface Reading {
   /** Told of each part that is left aside, by name. */
   ignore(name: string): void;
-  /** A PATCH path that names nothing is left aside as well, and not refused. */
-  skipsUnknownPaths: boolean;
+  /**
+   * What known IdPs send beyond RFC 7644 §3.5.2 is taken: a path that names nothing is left aside, and a `replace` of an
+   * element that is not there makes it.
+   */
+  isLenient: boolean;
 }
 
-export const plainReading: Reading = { ignore: () => {}, skipsUnknownPaths: false };
+export const plainReading: Reading = { ignore: () => {}, isLenient: false };
 
 /** Elements of one multi-valued attribute; comparing them pairwise has to stay cheap. */
 const maxElements = 200;
