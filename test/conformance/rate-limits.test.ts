@@ -119,6 +119,42 @@ describe('one client, one directory', () => {
     }
     await exhaust(200, () => call('POST', '/Users', { userName: `${randomUUID()}@example.com` }));
   });
+
+  test('a directory may have a rate of its own, and removal from the group that it requires is never refused for it', async () => {
+    const { body: directory } = must(await writ.admin('POST', '/directories', { name: randomUUID(), kind: 'generic' }));
+    const call = async (method: string, path: string, body?: unknown): Promise<Answer> =>
+      readAnswer(
+        await fetch(`${directory.scimUrl}${path}`, {
+          method,
+          headers: { authorization: `Bearer ${directory.scimToken}`, 'content-type': 'application/scim+json' },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        }),
+      );
+    const people = [1, 2, 3].map(async () => must(await call('POST', '/Users', { userName: randomUUID() })).body.id);
+    const members = (await Promise.all(people)).map((value) => ({ value }));
+    const group = must(await call('POST', '/Groups', { displayName: 'Owners', members })).body.id;
+    const settings = { requiredGroup: group, requestsPerMinute: 3 };
+    must(await writ.admin('PATCH', `/directories/${directory.id}`, settings));
+    const { before, limited } = await exhaust(10, () => call('GET', '/Users?count=0'));
+    expect(before).toHaveLength(3);
+    expect(limited.headers.get('ratelimit-policy')).toBe('"directory";q=3;w=60');
+    expectLimited(limited, 'directory');
+    const [first, second, third] = members;
+    const remove = { Operations: [{ op: 'Remove', path: 'members', value: [first] }] };
+    const answers = [
+      await call('PATCH', `/Groups/${group}`, remove),
+      await call('PUT', `/Groups/${group}`, { displayName: 'Owners', members: [third] }),
+      await call('DELETE', `/Groups/${group}`),
+    ];
+    for (const answer of answers) {
+      expect(answer.status).toBeLessThan(300);
+      expect(answer.headers.get('writ-offboarding')).toBeTruthy();
+    }
+    const addition = { Operations: [{ op: 'add', path: 'members', value: [second] }] };
+    expect((await call('PATCH', `/Groups/${group}`, addition)).status).toBe(429);
+    must(await writ.admin('PATCH', `/directories/${directory.id}`, { requestsPerMinute: 100_000 }));
+    await Promise.all(Array.from({ length: 60 }, async () => must(await call('GET', '/Users?count=0'))));
+  });
 });
 
 describe('callers without a good credential', () => {

@@ -87,17 +87,17 @@ const table: Record<string, Guard> = {
   'ALL /scim/v2/Users/.search': directory(405),
   'POST /scim/v2/Groups/.search': directory(400),
   'ALL /scim/v2/Groups/.search': directory(405),
-  // Not there unless switched on for the directory.
-  'GET /scim/v2/Agents': directory(404),
-  'POST /scim/v2/Agents': directory(404),
-  'ALL /scim/v2/Agents': directory(404),
-  'POST /scim/v2/Agents/.search': directory(404),
-  'ALL /scim/v2/Agents/.search': directory(404),
+  // Switched on here for both.
+  'GET /scim/v2/Agents': directory(200),
+  'POST /scim/v2/Agents': directory(400),
+  'ALL /scim/v2/Agents': directory(405),
+  'POST /scim/v2/Agents/.search': directory(400),
+  'ALL /scim/v2/Agents/.search': directory(405),
   'GET /scim/v2/Agents/:id': directory(404),
   'PUT /scim/v2/Agents/:id': directory(404),
   'PATCH /scim/v2/Agents/:id': directory(404),
   'DELETE /scim/v2/Agents/:id': directory(404),
-  'ALL /scim/v2/Agents/:id': directory(404),
+  'ALL /scim/v2/Agents/:id': directory(405),
 
   'GET /revocations': 'api',
   'POST /revocations/ack': 'api',
@@ -112,7 +112,12 @@ const table: Record<string, Guard> = {
   'GET /api/v1/directories': 'administrator',
   'ALL /api/v1/directories': 'administrator',
   'GET /api/v1/directories/:id': 'administrator',
+  'PATCH /api/v1/directories/:id': 'administrator',
   'ALL /api/v1/directories/:id': 'administrator',
+  'POST /api/v1/directories/:id/confirm-departures': 'administrator',
+  'ALL /api/v1/directories/:id/confirm-departures': 'administrator',
+  'POST /api/v1/directories/:id/undo-departures': 'administrator',
+  'ALL /api/v1/directories/:id/undo-departures': 'administrator',
   'POST /api/v1/directories/:id/rotate-token': 'administrator',
   'ALL /api/v1/directories/:id/rotate-token': 'administrator',
   'GET /api/v1/people': 'administrator',
@@ -129,6 +134,10 @@ const table: Record<string, Guard> = {
   'ALL /api/v1/offboardings': 'administrator',
   'GET /api/v1/offboardings/:id': 'administrator',
   'ALL /api/v1/offboardings/:id': 'administrator',
+  'POST /api/v1/offboardings/:id/confirm': 'administrator',
+  'ALL /api/v1/offboardings/:id/confirm': 'administrator',
+  'POST /api/v1/offboardings/:id/undo': 'administrator',
+  'ALL /api/v1/offboardings/:id/undo': 'administrator',
   'POST /api/v1/apis': 'administrator',
   'GET /api/v1/apis': 'administrator',
   'ALL /api/v1/apis': 'administrator',
@@ -209,6 +218,7 @@ beforeAll(async () => {
   });
   const left = must(await world.scim('DELETE', `/Users/${carol.id}`));
   const other = must(await writ.admin('POST', '/directories', { name: 'Another', kind: 'entra' })).body;
+  await sql`update directories set scim_agents = true`;
   const otherApi = must(
     await writ.admin('POST', '/apis', { identifier: 'https://other.example.com', name: 'Other', environment: 'test' }),
   ).body;
@@ -233,6 +243,7 @@ beforeAll(async () => {
   Object.assign(targets, {
     Users: world.alice,
     Groups: group.id,
+    Agents: world.triage.id,
     directories: world.directory.id,
     people: world.alice,
     offboardings: left.headers.get('writ-offboarding'),
@@ -258,6 +269,8 @@ const bodies: Record<string, unknown> = {
   'PATCH /scim/v2/Users/:id': { schemas: [], Operations: [{ op: 'replace', value: { active: false } }] },
   'PUT /scim/v2/Groups/:id': { displayName: 'Nobody' },
   'PATCH /scim/v2/Groups/:id': { schemas: [], Operations: [{ op: 'replace', value: { displayName: 'Nobody' } }] },
+  'PUT /scim/v2/Agents/:id': { agentUserName: 'mine', active: false },
+  'PATCH /scim/v2/Agents/:id': { schemas: [], Operations: [{ op: 'replace', value: { active: false } }] },
   'POST /api/v1/directories': { name: 'Mine', kind: 'generic' },
   'POST /api/v1/apis': { identifier: 'https://mine.example.com', name: 'Mine', environment: 'test' },
   'PATCH /api/v1/apis/:id': { name: 'Mine' },

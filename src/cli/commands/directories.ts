@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import { parseWhole, withExamples } from '../examples.ts';
+import type { Row } from '../json.ts';
 import { findListed } from '../lookup.ts';
 import { instantOf, textOf } from '../print.ts';
 import { openSession, showList, showOne } from '../session.ts';
 import { addDoctor } from './directory-doctor.ts';
 import { addRequests } from './directory-requests.ts';
+import { addDirectorySettings, addSettings, bodyOf, kindsText } from './directory-settings.ts';
 
 /** `writ directories …`: the connected IdPs and their SCIM credentials. */
 export function addDirectories(program: Command): void {
@@ -29,20 +31,18 @@ export function addDirectories(program: Command): void {
     ['writ directories list'],
   );
   withExamples(
-    directories
-      .command('create')
-      .description('connect an IdP; its SCIM token is shown once')
-      .requiredOption('--name <name>', 'what people call it')
-      .option(
-        '--kind <kind>',
-        'okta, entra, onelogin, jumpcloud, ping, google, rippling, authentik or generic',
-        'generic',
-      )
-      .action(async (options: { name: string; kind: string }, command: Command) => {
-        const session = openSession(command);
-        const made = await session.client().post('/directories', { name: options.name, kind: options.kind });
-        showOne(session, made, 'Enter the SCIM URL and token at the IdP now: the token is not shown again.');
-      }),
+    addSettings(
+      directories
+        .command('create')
+        .description('connect an IdP; its SCIM token is shown once')
+        .requiredOption('--name <name>', 'what people call it')
+        .option('--kind <kind>', kindsText, 'generic')
+        .option('--token-ttl-seconds <n>', 'after how long the token ends; without it, never', parseWhole(60)),
+    ).action(async (options: Row, command: Command) => {
+      const session = openSession(command);
+      const made = await session.client().post('/directories', bodyOf(options));
+      showOne(session, made, 'Enter the SCIM URL and token at the IdP now: the token is not shown again.');
+    }),
     ['writ directories create --name "Okta (prod)" --kind okta'],
   );
   withExamples(
@@ -51,7 +51,8 @@ export function addDirectories(program: Command): void {
       .description('make a new SCIM token for a directory, named by id or name')
       .argument('<directory>')
       .option('--grace-seconds <n>', 'how long the old token still works; 0: it is dead now', parseWhole(0))
-      .action(async (reference: string, options: { graceSeconds?: number }, command: Command) => {
+      .option('--token-ttl-seconds <n>', 'after how long the new token ends; without it, never', parseWhole(60))
+      .action(async (reference: string, options: Row, command: Command) => {
         const session = openSession(command);
         const { id } = await findListed(session, '/directories', reference, 'directory', ['name']);
         const made = await session
@@ -61,6 +62,7 @@ export function addDirectories(program: Command): void {
       }),
     ['writ directories rotate-token "Okta (prod)" --grace-seconds 3600'],
   );
+  addDirectorySettings(directories);
   addRequests(directories);
   addDoctor(directories);
 }

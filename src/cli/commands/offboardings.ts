@@ -1,6 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { withExamples } from '../examples.ts';
-import { notFound, usage } from '../failure.ts';
+import { CliFailure, exitCodes, notFound, usage } from '../failure.ts';
 import { isRow, type Row } from '../json.ts';
 import { isUuid, same } from '../lookup.ts';
 import { type Column, instantOf, textOf } from '../print.ts';
@@ -16,6 +16,7 @@ const columns: Column[] = [
     title: 'ACKNOWLEDGED',
     value: (row) => (Array.isArray(row.acknowledgements) ? String(row.acknowledgements.length) : '-'),
   },
+  { title: 'CONFIRMATION', value: (row) => textOf(row.confirmation) },
   { title: 'COMMITTED', value: (row) => instantOf(row.committedAt), isKept: true },
 ];
 
@@ -27,32 +28,61 @@ export function addOffboardings(program: Command): void {
       .command('list')
       .description('list offboardings')
       .option('--person <person>', 'only those of this person (id or userName)')
-      .action(async (options: { person?: string }, command: Command) => {
+      .option('--directory <directory>', 'only those of this directory (id or name)')
+      .addOption(
+        new Option('--confirmation <state>', 'only those that wait for a confirmation, or were settled').choices([
+          'needed',
+          'confirmed',
+          'undone',
+        ]),
+      )
+      .action(async (options: { person?: string; directory?: string; confirmation?: string }, command: Command) => {
         const session = openSession(command);
-        if (options.person === undefined) await showList(session, { path: '/offboardings', noun, columns });
-        else showRows(session, await receiptsOf(session, options.person), noun, columns);
+        const { person, ...query } = options;
+        if (person === undefined) await showList(session, { path: '/offboardings', query, noun, columns });
+        else if (Object.keys(query).length > 0) throw usage('--person stands alone: it lists all of one person.');
+        else showRows(session, await receiptsOf(session, person), noun, columns);
       }),
-    ['writ offboardings list'],
+    ['writ offboardings list', 'writ offboardings list --confirmation needed --directory Okta'],
   );
+  addReview(offboardings, 'confirm', 'confirm that somebody who left among very many was meant to');
+  addReview(offboardings, 'undo', 'let act again what stopped with somebody who is back, when it was a mistake');
   withExamples(
     offboardings
       .command('show')
-      .description('show a receipt, by its id or by the person')
-      .argument('[offboarding]', 'its id')
+      .alias('get')
+      .description('show a receipt: who left, what stopped, which verifiers acknowledged it')
+      .argument('[offboarding]', 'its id, or the person (id or userName) whose newest one is meant')
       .option('--person <person>', 'the newest one of this person (id or userName)')
       .action(async (id: string | undefined, options: { person?: string }, command: Command) => {
         const session = openSession(command);
         if ((id === undefined) === (options.person === undefined)) {
-          throw usage('Which offboarding? Give its id, or --person.');
+          throw usage('Which offboarding? Give its id or the person, once.');
         }
-        const receiptId = id ?? (await newestOf(session, options.person ?? ''));
-        const receipt = await session.client().get(`/offboardings/${encodeURIComponent(receiptId)}`);
+        const receipt =
+          id === undefined ? await newestOf(session, options.person ?? '') : await findReceipt(session, id);
         session.print(session.isJson ? JSON.stringify(receipt, null, 2) : renderReceipt(receipt, session.paint));
       }),
     [
-      'writ offboardings show --person maria@example.com',
-      'writ offboardings show --person maria@example.com --json > receipt.json && writ receipt verify receipt.json',
+      'writ offboardings show maria@example.com',
+      'writ offboardings show maria@example.com --json > receipt.json && writ receipt verify receipt.json',
     ],
+  );
+}
+
+function addReview(offboardings: Command, verb: 'confirm' | 'undo', description: string): void {
+  withExamples(
+    offboardings
+      .command(verb)
+      .description(description)
+      .argument('<offboarding>', 'its id')
+      .requiredOption('--reason <text>', 'why, for the audit log')
+      .action(async (id: string, { reason }: { reason: string }, command: Command) => {
+        const session = openSession(command);
+        const receipt = await session.client().post(`/offboardings/${encodeURIComponent(id)}/${verb}`, { reason });
+        session.print(session.isJson ? JSON.stringify(receipt, null, 2) : renderReceipt(receipt, session.paint));
+      }),
+    [`writ offboardings ${verb} 0a6e4c2b-5d7f-4b1e-93c8-8a9b0c1d2e07 --reason "Ticket 4711"`],
   );
 }
 
@@ -75,10 +105,24 @@ async function receiptsOf(session: Session, reference: string): Promise<Row[]> {
 
 const personIdOf = (receipt: Row): string => textOf(isRow(receipt.person) ? receipt.person.id : undefined);
 
-async function newestOf(session: Session, reference: string): Promise<string> {
+const readReceipt = (session: Session, id: string): Promise<Row> =>
+  session.client().get(`/offboardings/${encodeURIComponent(id)}`);
+
+/** A UUID is a receipt's, or else a person's. */
+async function findReceipt(session: Session, reference: string): Promise<Row> {
+  if (!isUuid(reference)) return newestOf(session, reference);
+  try {
+    return await readReceipt(session, reference);
+  } catch (error) {
+    if (!(error instanceof CliFailure) || error.exitCode !== exitCodes.notFound) throw error;
+    return newestOf(session, reference);
+  }
+}
+
+async function newestOf(session: Session, reference: string): Promise<Row> {
   const [newest, ...older] = await receiptsOf(session, reference);
   if (newest === undefined) throw notFound(`No offboarding of "${reference}" is known.`);
   if (older.length > 0)
     session.note(`The newest of ${older.length + 1}: \`writ offboardings list --person\` shows all.`);
-  return String(newest.id);
+  return readReceipt(session, String(newest.id));
 }

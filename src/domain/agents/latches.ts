@@ -24,6 +24,40 @@ export const latchOwnedBy = (ownerId: string): SQL => sql`
     on conflict do nothing returning agent_id
   )`;
 
+export interface LatchesOf {
+  ownerId: string;
+  offboardingId: string;
+}
+
+/** What one departure of an owner has latched: after the one before it, and not after itself. */
+const ofDeparture = ({ ownerId, offboardingId }: LatchesOf): SQL => sql`
+  reason = 'owner_lost' and agent_id in (select id from agents where owner_id = ${ownerId}::uuid)
+  and since <= (select committed_at from offboardings where id = ${offboardingId}::uuid)
+  and since > coalesce((
+    select max(b.committed_at) from offboardings o join offboardings b on b.person_id = o.person_id
+    where o.id = ${offboardingId}::uuid and b.committed_at < o.committed_at
+  ), '-infinity')`;
+
+/**
+ * In the place of `latchOwnedBy`, when a departure that was held is settled later: what it has latched is latched from
+ * now on, as if it had been settled at once.
+ */
+export const relatch = (departure: LatchesOf): SQL => sql`
+  owned as materialized (
+    select id, name, parent_id as parent, path, environment, leaver_policy, deputy_id
+    from agents where owner_id = ${departure.ownerId}::uuid and status <> 'decommissioned' order by id
+  ), latched as (
+    update latches set since = statement_timestamp() where ${ofDeparture(departure)} returning agent_id
+  )`;
+
+/** Undoes what a departure has latched, and nothing else, under the lock of an owner who is live again. */
+export async function unlatch(tx: Tx, departure: LatchesOf): Promise<number> {
+  const [row] = await tx.execute<{ count: number }>(sql`
+    with cleared as (delete from latches where ${ofDeparture(departure)} returning 1)
+    select count(*)::int as count from cleared`);
+  return row?.count ?? 0;
+}
+
 /** Latches an agent whose expiry has passed. True for the one that did it, who records it and revokes. */
 export async function latchExpired(tx: Tx, agent: LockedAgent): Promise<boolean> {
   if (!agent.expired || agent.status === 'decommissioned') return false;

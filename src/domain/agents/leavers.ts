@@ -124,6 +124,13 @@ export function settledEvents(person: string, offboarding: string, settled: Sett
   return events;
 }
 
+/** Ends what is left of a departure that is undone, under the owner's lock. */
+export const endLeavingOf = (tx: Tx, act: Act, offboardingId: string, reason: string) =>
+  tx.execute(sql`
+    with freed as (delete from quarantines where offboarding_id = ${offboardingId}::uuid)
+    update handovers set state = 'withdrawn', decided_at = clock_timestamp(), decided_by = ${act.by.id}, reason = ${reason}
+    where offboarding_id = ${offboardingId}::uuid and state = 'offered'`);
+
 /** Ends what a departure has left of a tree, by its root, under its owner's lock. True: it was in quarantine. */
 export async function endLeaving(tx: Tx, act: Act, root: string, reason: string): Promise<boolean> {
   const [ended] = await tx.execute<{ quarantined: boolean }>(sql`

@@ -2,14 +2,23 @@
  * Groups of a directory and who is in them. Membership is written as deltas under the group's row lock, so that changes
  * that arrive together lose nobody. A group has people of its own directory only; a deleted person is in no group.
  */
-import { and, asc, count, eq, inArray, isNull, type SQL, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, isNull, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
 import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
 import { groupMembers, groups, people } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
-import type { Window } from './people.ts';
+import { changeRightsOf, endTokensOf, uuidArray } from './group-rights.ts';
+import type { LeaverRequest } from './offboard.ts';
+import {
+  holdRequiredGroup,
+  type MembershipMoves,
+  type MembershipPlan,
+  moveMembers,
+  type Offboarded,
+  planMembership,
+} from './required-group.ts';
 
 export interface GroupState {
   displayName: string;
@@ -37,11 +46,8 @@ export interface Member {
   display: string;
 }
 
-export type GroupCondition =
-  | { field: 'id' | 'externalId' | 'displayName'; value: string }
-  | { field: 'member'; value: string };
-
-const columns = {
+/** What is read of a group. */
+export const groupColumns = {
   id: groups.id,
   directoryId: groups.directoryId,
   displayName: groups.displayName,
@@ -51,46 +57,10 @@ const columns = {
   updatedAt: groups.updatedAt,
 };
 
-/** `null`: nothing can meet it. */
-function toCondition({ field, value }: GroupCondition): SQL | null {
-  if (field === 'externalId') return eq(groups.externalId, value);
-  if (field === 'displayName') return sql`lower(${groups.displayName}) = lower(${value})`;
-  const id = canonicalId(value);
-  if (id === null) return null;
-  if (field === 'id') return eq(groups.id, id);
-  return sql`exists (
-    select from ${groupMembers} join ${people} on ${people.id} = ${groupMembers.personId}
-    where ${groupMembers.groupId} = ${groups.id} and ${people.id} = ${id} and ${people.deletedAt} is null)`;
-}
-
-/** One directory's groups that meet all conditions, oldest first, and how many there are. */
-export async function findGroups(
-  executor: Executor,
-  directoryId: string,
-  conditions: readonly GroupCondition[],
-  { offset, limit }: Window,
-): Promise<{ total: number; groups: Group[] }> {
-  const wanted = conditions.map(toCondition);
-  const met = wanted.filter((condition) => condition !== null);
-  if (met.length < wanted.length) return { total: 0, groups: [] };
-  const where = and(eq(groups.directoryId, directoryId), ...met);
-  const [counted] = await executor.select({ total: count() }).from(groups).where(where);
-  const total = counted?.total ?? 0;
-  if (limit === 0 || offset >= total) return { total, groups: [] };
-  const rows = await executor
-    .select(columns)
-    .from(groups)
-    .where(where)
-    .orderBy(asc(groups.createdAt), asc(groups.id))
-    .offset(offset)
-    .limit(limit);
-  return { total, groups: rows };
-}
-
 /** One of a directory's groups; `null`: none with this id there. */
 export async function readGroup(executor: Executor, directoryId: string, id: string): Promise<Group | null> {
   const [group] = await executor
-    .select(columns)
+    .select(groupColumns)
     .from(groups)
     .where(and(eq(groups.id, id), eq(groups.directoryId, directoryId)));
   return group ?? null;
@@ -133,9 +103,6 @@ function collect(rows: { of: string; id: string; display: string }[]): Map<strin
   return collected;
 }
 
-/** One parameter, however many ids. */
-const uuidArray = (ids: readonly string[]): SQL => sql`string_to_array(${ids.join(',')}::text, ',')::uuid[]`;
-
 /** Who joined or left, for the audit log: all of them counted, the first of them named. */
 interface Move {
   count: number;
@@ -143,38 +110,47 @@ interface Move {
 }
 
 const maxNamed = 50;
-const toMove = (rows: { person_id: string }[]): Move => ({
-  count: rows.length,
-  people: rows.slice(0, maxNamed).map(({ person_id: id }) => id),
-});
+const toMove = (ids: readonly string[]): Move => ({ count: ids.length, people: ids.slice(0, maxNamed) });
+const peopleOf = (rows: Iterable<{ person_id: string }>): string[] => [...rows].map(({ person_id: id }) => id);
+
+/** What is not a UUID is nobody's id. */
+const canonicalIds = (given: readonly string[]): string[] =>
+  [...new Set(given.map(canonicalId))].filter((id) => id !== null);
+
+interface Moves {
+  added: Move;
+  removed: Move;
+  /** Owners whose agents' tokens have to end with the membership: `endTokensOf`, after the audit record. */
+  ending: string[];
+}
 
 /** @throws WritError `invalid_request` when somebody to add is not of this directory. */
 async function changeMembers(
   tx: Tx,
   group: { id: string; directoryId: string },
   { base, add, remove }: MemberDelta,
-): Promise<{ added: Move; removed: Move }> {
-  // What is not a UUID is nobody's id: no one to remove, and an unknown one to add.
-  const joining = [...new Set(add.map(canonicalId))].filter((id) => id !== null);
-  const leaving = [...new Set(remove.map(canonicalId))].filter((id) => id !== null);
+): Promise<Moves> {
+  const [joining, leaving] = [canonicalIds(add), canonicalIds(remove)];
   await requireKnown(tx, group.directoryId, joining, add);
-  const moves = { added: toMove([]), removed: toMove([]) };
+  const who =
+    base === 'clear' ? sql`person_id <> all (${uuidArray(joining)})` : sql`person_id = any (${uuidArray(leaving)})`;
+  const ofWhom = sql`${groupMembers} where group_id = ${group.id}::uuid and ${who}`;
+  const ending = await changeRightsOf(tx, group.id, {
+    joining: sql`select unnest(${uuidArray(joining)})`,
+    leaving: sql`select person_id from ${ofWhom}`,
+  });
+  const moves: Moves = { added: toMove([]), removed: toMove([]), ending };
   if (base === 'clear' || leaving.length > 0) {
-    const who =
-      base === 'clear' ? sql`person_id <> all (${uuidArray(joining)})` : sql`person_id = any (${uuidArray(leaving)})`;
     moves.removed = toMove(
-      await tx.execute<{ person_id: string }>(
-        sql`delete from ${groupMembers} where group_id = ${group.id} and ${who} returning person_id`,
-      ),
+      peopleOf(await tx.execute<{ person_id: string }>(sql`delete from ${ofWhom} returning person_id`)),
     );
   }
   if (joining.length > 0) {
-    moves.added = toMove(
-      await tx.execute<{ person_id: string }>(sql`
-        insert into ${groupMembers} (group_id, person_id)
-        select ${group.id}::uuid, id from unnest(${uuidArray(joining)}) as id
-        on conflict do nothing returning person_id`),
-    );
+    const joined = await tx.execute<{ person_id: string }>(sql`
+      insert into ${groupMembers} (group_id, person_id)
+      select ${group.id}::uuid, id from unnest(${uuidArray(joining)}) as id
+      on conflict do nothing returning person_id`);
+    moves.added = toMove(peopleOf(joined));
   }
   return moves;
 }
@@ -202,7 +178,7 @@ export async function createGroup(
     const [group] = await tx
       .insert(groups)
       .values({ ...state, directoryId })
-      .returning(columns);
+      .returning(groupColumns);
     if (group === undefined) throw new Error('the insert returned no group');
     const { added } = await changeMembers(tx, group, { base: 'keep', add: members, remove: [] });
     const details = { directory: directoryId, group: group.id, displayName: group.displayName, added };
@@ -211,39 +187,91 @@ export async function createGroup(
   });
 }
 
+type Merge = (current: Group) => GroupState & { members: MemberDelta };
+
+export interface ChangedGroup {
+  group: Group;
+  /** Of those who left by it: the directory requires this group. */
+  offboardings: Offboarded[];
+}
+
 /**
  * Changes a group to what the pure function `merge` makes of its current state; what `merge` throws refuses the change.
+ * Members of a group that the directory requires leave and join before the rest is changed (`required-group.ts`).
  * @throws WritError `not_found`; `invalid_request` when somebody to add is not of this directory.
  */
 export async function changeGroup(
   db: Db,
   act: Act,
-  { directoryId, id }: { directoryId: string; id: string },
-  merge: (current: Group) => GroupState & { members: MemberDelta },
-): Promise<Group> {
-  return transaction(db, async (tx) => {
-    const current = await lockGroup(tx, directoryId, id);
-    const { members, displayName, externalId } = merge(current);
-    const { added, removed } = await changeMembers(tx, current, members);
-    const changed = Object.entries({ displayName, externalId })
-      .filter(([name, value]) => value !== current[name === 'displayName' ? 'displayName' : 'externalId'])
-      .map(([name]) => name);
-    if (changed.length === 0 && added.count === 0 && removed.count === 0) return current;
-    const [group] = await tx
-      .update(groups)
-      .set({ displayName, externalId, version: sql`${groups.version} + 1`, updatedAt: sql`clock_timestamp()` })
-      .where(eq(groups.id, id))
-      .returning(columns);
-    if (group === undefined) throw new Error('the update returned no group');
-    const details = { directory: directoryId, group: id, displayName: group.displayName, changed, added, removed };
-    await audit.append(tx, act, [{ kind: 'group.changed', outcome: 'done', details }]);
-    return group;
+  where: { directoryId: string; id: string },
+  merge: Merge,
+  request: LeaverRequest,
+): Promise<ChangedGroup> {
+  const { directoryId, id } = where;
+  const begun = await transaction(db, async (tx) => {
+    if ((await holdRequiredGroup(tx, directoryId)) !== id) return { group: await writeGroup(tx, act, where, merge) };
+    return planRequired(tx, where, merge);
   });
+  if ('group' in begun) return { group: begun.group, offboardings: [] };
+  const moves = await moveMembers(db, act, where, begun.plan, request);
+  if (begun.refusal !== null) throw begun.refusal;
+  const group = await transaction(db, (tx) => writeGroup(tx, act, where, merge, moves));
+  return { group, offboardings: moves.offboardings };
+}
+
+/**
+ * Who leaves and who joins a required group. A removal that is spelled out is honoured even if the same request adds
+ * somebody who is unknown here; `refusal` is then its answer.
+ */
+async function planRequired(
+  tx: Tx,
+  { directoryId, id }: { directoryId: string; id: string },
+  merge: Merge,
+): Promise<{ plan: MembershipPlan; refusal: WritError | null }> {
+  const current = await readGroup(tx, directoryId, id);
+  if (current === null) throw new WritError('not_found', 'no such group');
+  const { base, add, remove } = merge(current).members;
+  const [joining, leaving] = [canonicalIds(add), canonicalIds(remove)];
+  try {
+    await requireKnown(tx, directoryId, joining, add);
+    return { plan: await planMembership(tx, current, { base, joining, leaving }), refusal: null };
+  } catch (refusal) {
+    if (!(refusal instanceof WritError) || base === 'clear' || leaving.length === 0) throw refusal;
+    return { plan: await planMembership(tx, current, { base, joining: [], leaving }), refusal };
+  }
+}
+
+/** `moves`: members who were moved already, and nobody is here. */
+async function writeGroup(
+  tx: Tx,
+  act: Act,
+  { directoryId, id }: { directoryId: string; id: string },
+  merge: Merge,
+  moves?: MembershipMoves,
+): Promise<Group> {
+  const current = await lockGroup(tx, directoryId, id);
+  const { members, displayName, externalId } = merge(current);
+  const moved = moves && { added: toMove(moves.added), removed: toMove(moves.removed), ending: [] };
+  const { added, removed, ending } = moved ?? (await changeMembers(tx, current, members));
+  const changed = Object.entries({ displayName, externalId })
+    .filter(([name, value]) => value !== current[name === 'displayName' ? 'displayName' : 'externalId'])
+    .map(([name]) => name);
+  if (changed.length === 0 && added.count === 0 && removed.count === 0) return current;
+  const [group] = await tx
+    .update(groups)
+    .set({ displayName, externalId, version: sql`${groups.version} + 1`, updatedAt: sql`clock_timestamp()` })
+    .where(eq(groups.id, id))
+    .returning(groupColumns);
+  if (group === undefined) throw new Error('the update returned no group');
+  const details = { directory: directoryId, group: id, displayName: group.displayName, changed, added, removed };
+  await audit.append(tx, act, [{ kind: 'group.changed', outcome: 'done', details }]);
+  await endTokensOf(tx, ending);
+  return group;
 }
 
 async function lockGroup(tx: Tx, directoryId: string, id: string): Promise<Group> {
   const [group] = await tx
-    .select(columns)
+    .select(groupColumns)
     .from(groups)
     .where(and(eq(groups.id, id), eq(groups.directoryId, directoryId)))
     .for('update');
@@ -251,18 +279,51 @@ async function lockGroup(tx: Tx, directoryId: string, id: string): Promise<Group
   return group;
 }
 
-/** `check` sees the group and may refuse by throwing. @throws WritError `not_found`, also the second time. */
+const maxAttempts = 5;
+
+/**
+ * `check` sees the group and may refuse by throwing. Members of a group that the directory requires leave first; the
+ * requirement stays. @throws WritError `not_found`, also the second time.
+ */
 export async function deleteGroup(
   db: Db,
   act: Act,
+  where: { directoryId: string; id: string },
+  check: (current: Group) => void,
+  request: LeaverRequest,
+): Promise<{ offboardings: Offboarded[] }> {
+  const gone: MembershipMoves = { added: [], removed: [], offboardings: [] };
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const plan = await transaction(db, (tx) => dropGroup(tx, act, where, check, gone.removed));
+    if (plan === null) return { offboardings: gone.offboardings };
+    const moves = await moveMembers(db, act, where, plan, request);
+    gone.removed.push(...moves.removed);
+    gone.offboardings.push(...moves.offboardings);
+  }
+  throw new WritError('unavailable', 'people are being added to this group meanwhile');
+}
+
+/** Deletes the group, or answers who has to leave before that. `removed`: who has left by this request. */
+async function dropGroup(
+  tx: Tx,
+  act: Act,
   { directoryId, id }: { directoryId: string; id: string },
   check: (current: Group) => void,
-): Promise<void> {
-  await transaction(db, async (tx) => {
-    const group = await lockGroup(tx, directoryId, id);
-    check(group);
-    await tx.delete(groups).where(eq(groups.id, id));
-    const details = { directory: directoryId, group: id, displayName: group.displayName };
-    await audit.append(tx, act, [{ kind: 'group.deleted', outcome: 'done', details }]);
-  });
+  removed: readonly string[],
+): Promise<MembershipPlan | null> {
+  const isRequired = (await holdRequiredGroup(tx, directoryId)) === id;
+  const group = await lockGroup(tx, directoryId, id);
+  check(group);
+  if (isRequired) {
+    const plan = await planMembership(tx, group, { base: 'clear', joining: [], leaving: [] });
+    if (plan.leaving.length > 0) return plan;
+  }
+  const members = sql`select person_id from ${groupMembers} where group_id = ${id}::uuid`;
+  const ending = await changeRightsOf(tx, id, { leaving: members });
+  await tx.delete(groups).where(eq(groups.id, id));
+  const left = removed.length === 0 ? {} : { removed: toMove(removed) };
+  const details = { directory: directoryId, group: id, displayName: group.displayName, ...left };
+  await audit.append(tx, act, [{ kind: 'group.deleted', outcome: 'done', details }]);
+  await endTokensOf(tx, ending);
+  return null;
 }

@@ -44,6 +44,8 @@ export interface PersonView {
   externalId: string | null;
   directory: { id: string; name: string };
   active: boolean;
+  /** Not live although active: the directory requires membership of a group that they are not in. */
+  excluded: boolean;
   /** Set: the directory has deleted this person. */
   deletedAt: Date | null;
   createdAt: Date;
@@ -80,6 +82,7 @@ const viewColumns = {
   externalId: people.externalId,
   directory: { id: directories.id, name: directories.name },
   active: people.active,
+  excluded: people.excluded,
   deletedAt: people.deletedAt,
   createdAt: people.createdAt,
   updatedAt: people.updatedAt,

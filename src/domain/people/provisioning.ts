@@ -12,8 +12,10 @@ import { changeOwners } from '../../platform/db/locks.ts';
 import { groupMembers, people } from '../../platform/db/schema.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
+import { endRightsOf, endTokensOf } from './group-rights.ts';
 import { type LeaverRequest, latestOffboarding, offboard } from './offboard.ts';
 import { type Person, type PersonState, readPerson } from './people.ts';
+import { requiresGroup } from './required-group.ts';
 
 /** The request by which a directory changes a person. */
 export interface ChangeRequest extends LeaverRequest {
@@ -34,23 +36,43 @@ const taken = (cause: unknown) =>
   new WritError('conflict', 'userName: this directory has another user of that name', { cause });
 
 /**
- * Makes a person, or brings back the one of that `userName` whom the directory had deactivated: some directories create
- * whoever they have assigned anew without looking first. It is the return that a PATCH would be, and brings no agent back.
+ * Makes a person, or brings back one whom the directory had deactivated: the one of that `externalId`, renamed, or else
+ * the one of that `userName`. Some directories create whoever they have assigned anew without looking first. It is the
+ * return that a PATCH would be, and brings no agent back.
  * @throws WritError `conflict` when the `userName` is that of somebody active.
  */
 export async function createPerson(db: Db, act: Act, directoryId: string, state: PersonState): Promise<Person> {
+  const known = await bringBackKnown(db, act, directoryId, state);
+  if (known !== null) return known;
   for (let attempt = 0; ; attempt++) {
     try {
       return await insertPerson(db, act, directoryId, state);
     } catch (error) {
       if (!isTaken(error)) throw error;
-      const namesake = await findNamesake(db, directoryId, state.userName);
+      const find: Find = (executor) => findNamesake(executor, directoryId, state.userName);
+      const namesake = await find(db);
       const isInUse = namesake !== undefined && (namesake.active || !state.active);
       if (isInUse || attempt === maxAttempts) throw taken(error);
-      const returned = namesake && (await bringBack(db, act, namesake, state));
+      const returned = namesake && (await bringBack(db, act, namesake, state, find));
       // Otherwise the name has passed on since the insert.
       if (returned) return returned;
     }
+  }
+}
+
+/** `null`: nobody returns who is known by that `externalId`, or not under that name. */
+async function bringBackKnown(db: Db, act: Act, directoryId: string, state: PersonState): Promise<Person | null> {
+  const { externalId } = state;
+  if (externalId === null || !state.active) return null;
+  const find: Find = (executor) => findKnown(executor, directoryId, externalId);
+  const person = await find(db);
+  if (person === undefined || person.active) return null;
+  try {
+    return await bringBack(db, act, person, state, find);
+  } catch (error) {
+    // Whoever has the name is the better known one.
+    if (isTaken(error)) return null;
+    throw error;
   }
 }
 
@@ -58,27 +80,43 @@ const insertPerson = (db: Db, act: Act, directoryId: string, state: PersonState)
   transaction(db, async (tx) => {
     const [person] = await tx
       .insert(people)
-      .values({ ...state, directoryId })
+      .values({ ...state, directoryId, excluded: requiresGroup(directoryId) })
       .returning()
       .prepare('insert_person')
       .execute();
     if (person === undefined) throw new Error('the insert returned no person');
-    const details = { directory: directoryId, userName: person.userName, active: person.active };
+    const { active, excluded } = person;
+    const details = { directory: directoryId, userName: person.userName, active, ...(excluded ? { excluded } : {}) };
     await audit.append(tx, act, [{ kind: 'person.created', outcome: 'done', person: person.id, details }]);
     return person;
   });
 
-/** `null`: they are back already, or the name is not theirs any more. */
-async function bringBack(db: Db, act: Act, namesake: Person, state: PersonState): Promise<Person | null> {
-  const { id, directoryId } = namesake;
+/** How somebody is found, without and under their lock. */
+type Find = (executor: Executor) => Promise<Person | undefined>;
+
+/** `null`: they are back already, or are not found that way any more. */
+async function bringBack(db: Db, act: Act, { id }: Person, state: PersonState, find: Find): Promise<Person | null> {
   return changeOwners(db, [id], async (tx) => {
-    const current = await findNamesake(tx, directoryId, state.userName);
+    const current = await find(tx);
     if (current?.id !== id || current.active) return null;
     const person = await write(tx, current, state);
-    const details = { directory: directoryId, changed: differences(stateOf(current), stateOf(person)) };
-    await audit.append(tx, act, [{ kind: 'person.returned', outcome: 'done', person: id, details }]);
+    const details = { directory: person.directoryId, changed: differences(stateOf(current), stateOf(person)) };
+    const kind = person.live ? 'person.returned' : 'person.changed';
+    await audit.append(tx, act, [{ kind, outcome: 'done', person: id, details }]);
     return person;
   });
+}
+
+/** The one whom the directory knows by this `externalId`. It may repeat, and then says of nobody who they are. */
+async function findKnown(executor: Executor, directoryId: string, externalId: string): Promise<Person | undefined> {
+  const [person, another] = await executor
+    .select()
+    .from(people)
+    .where(and(eq(people.directoryId, directoryId), eq(people.externalId, externalId), isNull(people.deletedAt)))
+    .limit(2)
+    .prepare('people_of_external_id')
+    .execute();
+  return another === undefined ? person : undefined;
 }
 
 async function findNamesake(executor: Executor, directoryId: string, userName: string): Promise<Person | undefined> {
@@ -183,8 +221,8 @@ async function record(
   changed: string[],
   request: ChangeRequest,
 ): Promise<string | null> {
-  const leaves = before.active && !after.active;
-  const returns = !before.active && after.active;
+  const leaves = before.live && !after.live;
+  const returns = !before.live && after.live;
   const others = changed.filter((name) => name !== 'active');
   if (!leaves || others.length > 0) {
     const kind = returns ? 'person.returned' : 'person.changed';
@@ -214,10 +252,14 @@ export async function deletePerson(
         updatedAt: sql`clock_timestamp()`,
       })
       .where(and(eq(people.id, id), eq(people.directoryId, directoryId)));
+    const endsRights = await endRightsOf(tx, id);
     await tx.delete(groupMembers).where(eq(groupMembers.personId, id));
-    if (current.active) return { offboarding: (await offboard(tx, act, current, request)).id };
+    if (current.live) return { offboarding: (await offboard(tx, act, current, request)).id };
     const details = { directory: directoryId, changed: ['deleted'] };
+    const offboarding = await findOffboarding(tx, id);
     await audit.append(tx, act, [{ kind: 'person.changed', outcome: 'done', person: id, details }]);
-    return { offboarding: await findOffboarding(tx, id) };
+    // Agents in quarantine go on reading, but no longer what was kept for the groups.
+    if (endsRights) await endTokensOf(tx, [id]);
+    return { offboarding };
   });
 }

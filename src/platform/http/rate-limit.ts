@@ -129,6 +129,8 @@ export interface Rates {
 export interface Limits {
   client: RateLimiter | null;
   directory: RateLimiter | null;
+  /** That of a directory with a rate of its own, which holds whatever the server's is; with `null` the server's. */
+  directoryAt(requestsPerMinute: number | null): RateLimiter | null;
   /** Counts a caller without a good credential; throws when it is one too many. @throws RateLimited */
   noteFailure(address: string | null): void;
 }
@@ -140,6 +142,29 @@ const clientWindow = 10;
 const failureWindow = 40;
 /** Sixteen at once are nothing unusual, whatever the rate. */
 const leastBurst = 20;
+/** Rates that directories have of their own, at most; the one that was made first is forgotten first. */
+const ownRatesAtMost = 1_000;
+
+/** As one of the server's, but never more at once than a minute allows. */
+const ownPolicy = (perMinute: number): Policy => ({
+  name: 'directory',
+  perSecond: perMinute / 60,
+  burst: Math.min(perMinute, Math.max((perMinute / 60) * clientWindow, leastBurst)),
+});
+
+/** Limiters by the rate: how much a directory has used is forgotten when its rate is changed. */
+function createOwnRates(clock: () => number): (perMinute: number) => RateLimiter {
+  const limiters = new Map<number, RateLimiter>();
+  return (perMinute) => {
+    const known = limiters.get(perMinute);
+    if (known !== undefined) return known;
+    const made = createRateLimiter(ownPolicy(perMinute), clock);
+    limiters.set(perMinute, made);
+    const [oldest] = limiters.keys();
+    if (limiters.size > ownRatesAtMost && oldest !== undefined) limiters.delete(oldest);
+    return made;
+  };
+}
 
 export function createLimits(rates: Rates, clock: () => number): Limits {
   const limit = (name: string, perSecond: number, window: number): RateLimiter | null =>
@@ -148,9 +173,12 @@ export function createLimits(rates: Rates, clock: () => number): Limits {
       : createRateLimiter({ name, perSecond, burst: Math.max(perSecond * window, leastBurst) }, clock);
   const byAddress = limit('failures', rates.failures, failureWindow);
   const together = limit('all-failures', rates.failures * addressesTogether, failureWindow);
+  const directory = limit('directory', rates.directory, clientWindow);
+  const ownRate = createOwnRates(clock);
   return {
     client: limit('client', rates.client, clientWindow),
-    directory: limit('directory', rates.directory, clientWindow),
+    directory,
+    directoryAt: (perMinute) => (perMinute === null ? directory : ownRate(perMinute)),
     noteFailure(address) {
       byAddress?.admit(networkOf(address));
       together?.admit('');
