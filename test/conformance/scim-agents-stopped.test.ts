@@ -1,0 +1,165 @@
+/**
+ * Agents as SCIM resources (draft-wzdk-scim-agent-resource-00, an individual draft): whatever says that an agent is to stop is
+ * done before the answer.
+ */
+import postgres from 'postgres';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { agentUrn, freshName, nobody, openScimAgents, patch, replace, speakFor } from '../support/scim-agents.ts';
+import { createWorld, type KeyedAgent, must } from '../support/world.ts';
+import { startWrit } from '../support/writ.ts';
+
+const opened = await openScimAgents();
+const { world, corporate, person, makeAgent, read, statusOf, ask, tokenOf, isActive } = opened;
+afterAll(() => opened[Symbol.asyncDispose]());
+
+describe('what says that an agent is to stop', () => {
+  const spellings: [what: string, method: string, body: unknown][] = [
+    ['false', 'PATCH', replace('active', false)],
+    ['"False"', 'PATCH', replace('active', 'False')],
+    ['op in any case', 'PATCH', patch({ op: 'Replace', path: 'Active', value: 'false' })],
+    ['add', 'PATCH', patch({ op: 'add', path: 'active', value: false })],
+    ['no path', 'PATCH', patch({ op: 'replace', value: { active: false } })],
+    ['a path with the schema', 'PATCH', replace(`${agentUrn}:active`, false)],
+    ['a member with the schema', 'PATCH', patch({ op: 'replace', value: { [`${agentUrn}:active`]: false } })],
+    ['the schema as a whole', 'PATCH', patch({ op: 'replace', value: { [agentUrn]: { active: 'false' } } })],
+    ['a list of one', 'PATCH', replace('active', [false])],
+    ['an object', 'PATCH', replace('active', [{ value: 'False' }])],
+    ['removal', 'PATCH', patch({ op: 'remove', path: 'active' })],
+    ['a bare resource', 'PATCH', { active: false }],
+    ['PUT', 'PUT', { agentUserName: 'whatever', active: 'FALSE' }],
+    ['PUT of nothing else', 'PUT', { active: false }],
+    ['beside nonsense', 'PATCH', patch({ op: 'frobnicate' }, { op: 'replace', path: 'active', value: false })],
+    ['beside an owner who is not there', 'PATCH', patch({ op: 'replace', value: { active: false, owners: [nobody] } })],
+    [
+      'in a body that gives a member twice',
+      'PATCH',
+      '{"Operations":[],"Operations":[{"op":"replace","path":"active","value":false}]}',
+    ],
+  ];
+
+  it.each(spellings)('%s: its tokens are dead before the answer, and it gets no other', async (_what, method, body) => {
+    const agent = await makeAgent();
+    const token = await tokenOf(agent);
+    const answered = await corporate.call(method, `/Agents/${agent.id}`, body);
+    expect(await isActive(token)).toBe(false);
+    expect(answered).toMatchObject({ status: 200, body: { active: false } });
+    expect((await ask(agent)).body).toMatchObject({ error: 'access_denied', reason: 'agent_inactive' });
+    expect(await statusOf(agent.id)).toBe('suspended');
+  });
+
+  it('so are those of everything below it', async () => {
+    const agent = await makeAgent();
+    const child = await world.createAgent({ name: freshName(), parent: agent.id, environment: 'production' });
+    const token = await tokenOf(child);
+    must(await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', false)));
+    expect(await isActive(token)).toBe(false);
+    expect((await read(child.id)).active).toBe(false);
+  });
+
+  it('RFC 7644 §3.14: a stale If-Match does not refuse it, and refuses everything else', async () => {
+    const agent = await makeAgent();
+    const stale = { 'if-match': 'W/"0"' };
+    const renamed = await corporate.call('PATCH', `/Agents/${agent.id}`, replace('agentUserName', freshName()), stale);
+    expect(renamed.status).toBe(412);
+    const both = patch({ op: 'replace', value: { active: false, description: 'new' } });
+    const answered = await corporate.call('PATCH', `/Agents/${agent.id}`, both, stale);
+    expect(answered).toMatchObject({ status: 200, body: { active: false } });
+    expect(answered.body.description).toBeUndefined();
+    expect((await corporate.call('DELETE', `/Agents/${agent.id}`, undefined, stale)).status).toBe(204);
+  });
+
+  it('a request that does both has both effects', async () => {
+    const agent = await makeAgent();
+    const { etag } = Object.fromEntries((await corporate.call('GET', `/Agents/${agent.id}`)).headers);
+    const agentUserName = freshName();
+    const both = patch({ op: 'replace', value: { active: false, agentUserName } });
+    const answered = await corporate.call('PATCH', `/Agents/${agent.id}`, both, { 'if-match': etag ?? '' });
+    expect(must(answered).body).toMatchObject({ active: false, agentUserName });
+  });
+
+  it('said again it is a success that changes nothing', async () => {
+    const agent = await makeAgent();
+    const first = must(await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', false)));
+    const second = must(await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', false)));
+    expect(second.body.meta.version).toBe(first.body.meta.version);
+  });
+
+  it('active that says neither is refused', async () => {
+    const agent = await makeAgent();
+    for (const value of ['perhaps', null, 0]) {
+      const answered = await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', value));
+      expect(answered).toMatchObject({ status: 400, body: { scimType: 'invalidValue' } });
+    }
+    expect(await statusOf(agent.id)).toBe('active');
+  });
+});
+
+describe('the rate of a directory', () => {
+  it('does not hold for a suspension and a deletion, in any spelling; for everything else it does', async () => {
+    await using busy = await startWrit({ env: { WRIT_RATE_DIRECTORY: '1' } });
+    const small = await createWorld(busy);
+    const client = postgres(busy.databaseUrl, { max: 1 });
+    await client`update directories set scim_agents = true`;
+    await client.end();
+    const directory = speakFor(small.directory, busy);
+    await expect.poll(async () => (await directory.call('GET', '/Agents')).status, { interval: 0 }).toBe(429);
+    const { id } = small.triage;
+    const refused = await directory.call('PATCH', `/Agents/${id}`, replace('description', 'new'));
+    expect(refused.status).toBe(429);
+    const path = `${agentUrn}:active`;
+    const stopped = await directory.call('PATCH', `/Agents/${id}`, patch({ op: 'Replace', path, value: 'False' }));
+    expect(stopped).toMatchObject({ status: 200, body: { active: false } });
+    expect((await directory.call('DELETE', `/Agents/${id}`)).status).toBe(204);
+  });
+});
+
+describe('DELETE /Agents/{id}', () => {
+  it('ends it and everything below it for good: tokens are dead, 404 from then on', async () => {
+    const agent = await makeAgent();
+    const child = await world.createAgent({ name: freshName(), parent: agent.id, environment: 'production' });
+    const tokens = [await tokenOf(agent), await tokenOf(child)];
+    const answered = await corporate.call('DELETE', `/Agents/${agent.id}`);
+    expect(await Promise.all(tokens.map(isActive))).toEqual([false, false]);
+    expect(answered.status).toBe(204);
+    expect((await ask(agent)).status).toBeGreaterThanOrEqual(400);
+    expect(await statusOf(child.id)).toBe('decommissioned');
+    for (const id of [agent.id, child.id]) {
+      expect((await corporate.call('GET', `/Agents/${id}`)).status).toBe(404);
+      expect((await corporate.call('DELETE', `/Agents/${id}`)).status).toBe(404);
+      expect((await corporate.call('PATCH', `/Agents/${id}`, replace('active', false))).status).toBe(404);
+    }
+  });
+});
+
+describe('when the owner leaves', () => {
+  let owner: string;
+  let agent: KeyedAgent;
+  beforeEach(async () => {
+    owner = await person();
+    agent = await makeAgent({ owner });
+    must(await corporate.call('PATCH', `/Users/${owner}`, replace('active', false)));
+  });
+
+  it('their agents read as not active, and are activated only after another owner has been named', async () => {
+    expect((await read(agent.id)).active).toBe(false);
+    const refused = await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', true));
+    expect(refused).toMatchObject({ status: 400, body: { scimType: 'invalidValue' } });
+    expect(refused.body.detail).toContain('owner');
+    expect((await read(agent.id)).active).toBe(false);
+    const both = patch({ op: 'replace', value: { owners: [{ value: world.bob }], active: true } });
+    const answered = must(await corporate.call('PATCH', `/Agents/${agent.id}`, both));
+    expect(answered.body).toMatchObject({ active: true, owners: [{ value: world.bob, display: 'bob@example.com' }] });
+    expect(await isActive(await tokenOf(agent))).toBe(true);
+  });
+
+  it('PUT of what was read says active false, and the agent stays suspended when they are back', async () => {
+    must(await corporate.call('PUT', `/Agents/${agent.id}`, await read(agent.id)));
+    must(await corporate.call('PATCH', `/Users/${owner}`, replace('active', true)));
+    expect(await statusOf(agent.id)).toBe('suspended');
+  });
+
+  it('deleted owners are named, and no reference any more', async () => {
+    must(await corporate.call('DELETE', `/Users/${owner}`));
+    expect((await read(agent.id)).owners).toEqual([{ value: owner, display: expect.any(String) }]);
+  });
+});
