@@ -15,3 +15,9 @@ create index people_by_user_name on people (directory_id, (lower(user_name) coll
 create index people_by_display_name on people (directory_id, (left(lower(display_name), 256) collate "C"), id) where deleted_at is null;
 create index people_modified on people (directory_id, updated_at, id) where deleted_at is null;
 create index groups_page on groups (directory_id, created_at, id);
+
+-- Of the expressions of partial indexes PostgreSQL keeps no statistics: without these one name in a million looks like
+-- one in two hundred.
+create statistics people_user_name_folded on (lower(user_name)) from people;
+create statistics people_display_name_folded on (left(lower(display_name), 256)) from people;
+create statistics groups_display_name_folded on (lower(display_name)) from groups;

@@ -86,7 +86,8 @@ it.each([-3_600_000, 3_600_000])(
   async (off) => {
     const now = () => new Date(Date.now() + off);
     const limits = createLimits({ client: 0, directory: 0, failures: 0 }, () => 0);
-    const deps = { db: world.db, node: world.act.node, now, issuer, limits, log: pino({ level: 'silent' }) };
+    const log = pino({ level: 'silent' });
+    const deps = { db: world.db, node: world.act.node, now, issuer, limits, log, cursorKey: Buffer.alloc(32) };
     const app = new Hono().route('/scim/v2', createScim(deps));
     const person = await directory.user();
     const headers = { Authorization: `Bearer ${directory.token}` };

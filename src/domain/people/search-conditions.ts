@@ -1,7 +1,7 @@
 /**
- * What people and groups are searched by, and how that becomes SQL: pure, every value a parameter, no pattern and no
- * regular expression. A comparison with what is not there is unknown to SQL; `and` and `or` carry that upwards as if it
- * were false, and `not` asks `is not true`, so that in the end everything either holds or does not.
+ * What people and groups are searched by, and how that becomes SQL: pure, every value a parameter, what is special to
+ * patterns escaped, no regular expression. A comparison with what is not there is unknown to SQL; `and` and `or` carry
+ * that upwards as if it were false, and `not` asks `is not true`, so that in the end everything either holds or does not.
  *
  * Case is disregarded with PostgreSQL's `lower`, as by the index that keeps user names unique; order is that of code
  * points (`collate "C"`), the same on every server. Instants are compared as they are shown: in whole milliseconds.
@@ -184,14 +184,24 @@ function compileText(value: SQL, test: Extract<Condition, { is: 'text' }>, scope
     case 'co':
       return sql`(strpos(${own}, ${given}) > 0)`;
     case 'sw': {
-      const starts = sql`starts_with(${own} collate "C", ${given})`;
-      return isLong ? sql`(starts_with(${head}, ${givenHead}) and ${starts})` : sql`(${starts})`;
+      const starts = sql`${own} collate "C" like ${patternOf(test.value, isExact)}`;
+      const beginning = [...test.value].slice(0, safePrefix).join('');
+      return isLong ? sql`(${head} like ${patternOf(beginning, isExact)} and ${starts})` : sql`(${starts})`;
     }
     case 'ew':
       return sql`(right(${own}, length(${given})) = ${given})`;
     default:
       return sql`(${own} collate "C" ${comparators[op]} ${given})`;
   }
+}
+
+/** Characters that lower case does not make more than `headLength` of. */
+const safePrefix = 64;
+
+/** What begins with the text: the one form of it that an index in the order of code points serves on every PostgreSQL. */
+function patternOf(text: string, isExact: boolean): SQL {
+  const escaped = text.replace(/[\\%_]/g, (char) => `\\${char}`);
+  return isExact ? sql`${`${escaped}%`}::text` : sql`lower(${`${escaped}%`}::text)`;
 }
 
 /** On the column as it is, so that its index serves: `t` is shown as `floor(t)`, and `floor(t) > v` is `t >= next(v)`. */
@@ -256,4 +266,19 @@ function addressesOf(meets: Condition): SQL | null {
   if (!('field' in meets) || meets.is !== 'text' || meets.op !== 'eq') return null;
   if (!('member' in meets.field) || meets.field.member !== 'value') return null;
   return sql`(person_emails(${people.attributes}) @> array[left(lower(${meets.value}::text), ${sql.raw(`${headLength}`)})])`;
+}
+
+const identifying = new Set(['id', 'userName', 'externalId', 'displayName']);
+
+/** Whether few can meet it, and an index finds them: whatever the order, they are found first and sorted then. */
+export function isSelective(condition: Condition): boolean {
+  if ('all' in condition) return condition.all.some(isSelective);
+  if ('any' in condition) return condition.any.length > 0 && condition.any.every(isSelective);
+  if ('some' in condition) {
+    const { some, meets } = condition;
+    if (typeof some !== 'string') return 'list' in some && some.list.join() === 'emails' && addressesOf(meets) !== null;
+    return false;
+  }
+  if (!('field' in condition) || condition.is !== 'text' || condition.op !== 'eq') return false;
+  return 'column' in condition.field && identifying.has(condition.field.column);
 }

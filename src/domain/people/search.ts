@@ -7,12 +7,12 @@
  * How many there are is counted only when the page itself does not tell, and once for a walk by positions: whoever
  * walks hands the number back.
  */
-import { and, count, eq, getTableColumns, inArray, isNull, type SQL, sql } from 'drizzle-orm';
+import { and, eq, getTableColumns, inArray, isNull, type SQL, sql } from 'drizzle-orm';
 import type { Executor } from '../../platform/db/client.ts';
 import { groups, people } from '../../platform/db/schema.ts';
 import { type Group, groupColumns } from './groups.ts';
 import type { Person } from './people.ts';
-import { type Condition, compile, type Field, type Kind, textOf } from './search-conditions.ts';
+import { type Condition, compile, type Field, isSelective, type Kind, textOf } from './search-conditions.ts';
 
 export type SortKey =
   | { field: Field; is: 'text'; isExact: boolean }
@@ -42,15 +42,20 @@ export interface Paging {
   /** Rows at most; 0: only the total is wanted. */
   limit: number;
   /** What was counted when the walk began. */
-  total?: number | undefined;
+  total?: number | null | undefined;
+  /** To how many to count; more are not told. Absent: to the end. */
+  countAtMost?: number | undefined;
 }
 
 export interface Found<T> {
-  total: number;
+  /** `null`: more than were to be counted. */
+  total: number | null;
   items: T[];
   /** The position of the last item, when there are more. */
   next: Position | null;
 }
+
+const tables = { person: people, group: groups };
 
 /** Characters of a long value that decide the order; a position has to fit a URL. */
 const keyLength = 256;
@@ -92,15 +97,20 @@ function piecesAfter({ key, id }: Position, own: SQL, ownId: SQL, { by, isDescen
 }
 
 /** Rows of one query, with their positions. */
-type Read<T> = (piece: SQL | undefined, window: { offset: number; limit: number }) => Promise<(T & { at: Position })[]>;
+type Read<T, Piece = SQL> = (
+  piece: Piece | undefined,
+  window: { offset: number; limit: number },
+) => Promise<(T & { at: Position })[]>;
 
-async function findPage<T>(
-  { from, limit, total }: Paging,
-  read: Read<T>,
-  pieces: (after: Position) => SQL[],
-  countAll: () => Promise<number>,
+async function findPage<T, Piece>(
+  executor: Executor,
+  { from, limit, total, countAtMost }: Paging,
+  read: Read<T, Piece>,
+  pieces: (after: Position) => Piece[],
+  every: SQL,
 ): Promise<Found<T & { at: Position }>> {
-  if (limit === 0) return { total: total ?? (await countAll()), items: [], next: null };
+  const count = () => (total === undefined ? countRows(executor, every, countAtMost) : total);
+  if (limit === 0) return { total: await count(), items: [], next: null };
   const rows: (T & { at: Position })[] = [];
   if ('after' in from) {
     for (const piece of pieces(from.after)) {
@@ -113,11 +123,28 @@ async function findPage<T>(
   // A last page that is not empty tells the number by itself.
   const isTold = 'offset' in from && next === null && (rows.length > 0 || from.offset === 0);
   const told = isTold && 'offset' in from ? from.offset + rows.length : undefined;
-  return { total: total ?? told ?? (await countAll()), items, next };
+  return { total: told ?? (await count()), items, next };
+}
+
+async function countRows(executor: Executor, every: SQL, atMost: number | undefined): Promise<number | null> {
+  const bound = atMost === undefined ? sql`` : sql`limit ${atMost + 1}`;
+  const [row] = await executor.execute<{ total: string }>(
+    sql`select count(*) as total from (select ${every} ${bound}) as counted`,
+  );
+  const total = Number(row?.total ?? 0);
+  return atMost !== undefined && total > atMost ? null : total;
 }
 
 const orderBy = (own: SQL, ownId: SQL, { isDescending }: Order): SQL =>
   isDescending ? sql`${own} desc, ${ownId} desc` : sql`${own}, ${ownId}`;
+
+/**
+ * The key to sort by. The planner cannot tell that one name is one person, as it keeps no statistics of the expressions
+ * of partial indexes, and would look for somebody along the index of the order, past everybody else; behind a subquery
+ * it does not see that index.
+ */
+const sorted = (own: SQL, condition: Condition | null): SQL =>
+  condition !== null && isSelective(condition) ? sql`(select ${own})` : own;
 
 const scopeOf = (kind: Kind, directoryId: string, condition: Condition | null): SQL | undefined => {
   const met = condition === null ? undefined : compile(kind, condition);
@@ -135,21 +162,25 @@ export async function findPeople(
 ): Promise<Found<Person>> {
   const scope = scopeOf('person', directoryId, condition);
   const key = keyOf('person', paging.order.by);
+  const order = orderBy(sorted(key, condition), sql`${people.id}`, paging.order);
   const read: Read<{ row: Person }> = async (piece, { offset, limit }) => {
+    const met = and(scope, piece);
+    // Rows that are skipped are not read: their ids are in the index.
+    const skipped = executor.select({ id: people.id }).from(people).where(met).orderBy(order);
     const rows = await executor
       .select({ ...getTableColumns(people), key: sql<string | null>`${key}::text` })
       .from(people)
-      .where(and(scope, piece))
-      .orderBy(orderBy(key, sql`${people.id}`, paging.order))
-      .offset(offset)
+      .where(offset === 0 ? met : inArray(people.id, skipped.offset(offset).limit(limit)))
+      .orderBy(order)
       .limit(limit);
     return rows.map(({ key: position, ...row }) => ({ row, at: { key: position, id: row.id } }));
   };
   const found = await findPage(
+    executor,
     paging,
     read,
     (after) => piecesAfter(after, key, sql`${people.id}`, paging.order),
-    async () => (await executor.select({ total: count() }).from(people).where(scope))[0]?.total ?? 0,
+    sql`from ${people} where ${scope}`,
   );
   return { ...found, items: found.items.map(({ row }) => row) };
 }
@@ -168,16 +199,17 @@ export async function findGroups(
       .select({ ...groupColumns, key: sql<string | null>`${key}::text` })
       .from(groups)
       .where(and(scope, piece))
-      .orderBy(orderBy(key, sql`${groups.id}`, paging.order))
+      .orderBy(orderBy(sorted(key, condition), sql`${groups.id}`, paging.order))
       .offset(offset)
       .limit(limit);
     return rows.map(({ key: position, ...row }) => ({ row, at: { key: position, id: row.id } }));
   };
   const found = await findPage(
+    executor,
     paging,
     read,
     (after) => piecesAfter(after, key, sql`${groups.id}`, paging.order),
-    async () => (await executor.select({ total: count() }).from(groups).where(scope))[0]?.total ?? 0,
+    sql`from ${groups} where ${scope}`,
   );
   return { ...found, items: found.items.map(({ row }) => row) };
 }
@@ -195,28 +227,30 @@ export async function findBoth(
     person: scopeOf('person', directoryId, conditions.person),
     group: scopeOf('group', directoryId, conditions.group),
   };
-  const { by } = paging.order;
-  const every = sql`(
-    select 'person' as kind, ${people.id} as id, ${keyOf('person', by)} as key from ${people} where ${scopes.person}
-    union all
-    select 'group', ${groups.id}, ${keyOf('group', by)} from ${groups} where ${scopes.group}) as every`;
-  const read: Read<{ kind: string }> = async (piece, { offset, limit }) => {
+  const keys = { person: keyOf('person', paging.order.by), group: keyOf('group', paging.order.by) };
+  const ids = { person: sql`${people.id}`, group: sql`${groups.id}` };
+  // Each half by its own index, and only as far as the page may reach into it.
+  const half = (kind: Kind, piece: SQL | undefined, limit: number) => sql`(
+    select ${kind}::text as kind, ${ids[kind]} as id, ${keys[kind]} as key from ${tables[kind]}
+    where ${and(scopes[kind], piece)}
+    order by ${orderBy(sorted(keys[kind], conditions[kind]), ids[kind], paging.order)} limit ${limit})`;
+  const read: Read<{ kind: string }, Record<Kind, SQL>> = async (piece, { offset, limit }) => {
     const rows = await executor.execute<{ kind: string; id: string; key: string | null }>(sql`
-      select kind, id, key::text as key from ${every} where ${piece ?? sql`true`}
+      select kind, id, key::text as key
+      from (${half('person', piece?.person, offset + limit)} union all ${half('group', piece?.group, offset + limit)}) as every
       order by ${orderBy(sql`every.key`, sql`every.id`, paging.order)} offset ${offset} limit ${limit}`);
     return rows.map(({ kind, id, key }) => ({ kind, at: { key, id } }));
   };
-  const found = await findPage(
-    paging,
-    read,
-    (after) => piecesAfter(after, sql`every.key`, sql`every.id`, paging.order),
-    async () => {
-      const [row] = await executor.execute<{ total: string }>(sql`
-        select (select count(*) from ${people} where ${scopes.person})
-          + (select count(*) from ${groups} where ${scopes.group}) as total`);
-      return Number(row?.total ?? 0);
-    },
-  );
+  const pieces = (after: Position): Record<Kind, SQL>[] => {
+    const ofGroups = piecesAfter(after, keys.group, ids.group, paging.order);
+    return piecesAfter(after, keys.person, ids.person, paging.order).map((person, index) => ({
+      person,
+      group: ofGroups[index] ?? sql`false`,
+    }));
+  };
+  const every = sql`
+    from (select from ${people} where ${scopes.person} union all select from ${groups} where ${scopes.group}) as every`;
+  const found = await findPage(executor, paging, read, pieces, every);
   return { ...found, items: await readEither(executor, found.items) };
 }
 

@@ -25,7 +25,8 @@ export interface Walk {
 export interface CursorState {
   after: Position;
   count: number;
-  total: number;
+  /** `null`: too many to be counted. */
+  total: number | null;
 }
 
 const sign = (key: Uint8Array, walk: Walk, payload: string): Buffer => {
@@ -54,7 +55,8 @@ export function openCursor(key: Uint8Array, walk: Walk, cursor: string, count: n
   if (!Array.isArray(parts)) throw invalid();
   const [at, counted, total, position, id]: unknown[] = parts;
   const isKey = position === null || typeof position === 'string';
-  if (!isWhole(at) || !isWhole(counted) || !isWhole(total) || !isKey || typeof id !== 'string') throw invalid();
+  const isTotal = total === null || isWhole(total);
+  if (!isWhole(at) || !isWhole(counted) || !isTotal || !isKey || typeof id !== 'string') throw invalid();
   if (canonicalId(id) !== id) throw invalid();
   if (now.getTime() - at > cursorTimeoutSeconds * 1000) {
     throw new ScimRefusal('expiredCursor', `cursor: older than ${cursorTimeoutSeconds} seconds; begin anew`);

@@ -148,10 +148,13 @@ export const listResponse = (resources: Resource[], total: number, startIndex: n
   Resources: resources,
 });
 
+/** Of a walk by cursor more are not counted: RFC 9865 lets `totalResults` be left out, and no page gets slower. */
+export const countedAtMost = 10_000;
+
 /** A page of a walk by cursor; the last one has no `nextCursor`. */
-export const cursorResponse = (resources: Resource[], total: number, nextCursor: string | null): Resource => ({
+export const cursorResponse = (resources: Resource[], total: number | null, nextCursor: string | null): Resource => ({
   schemas: [scimUrns.listResponse],
-  totalResults: total,
+  ...(total === null ? {} : { totalResults: total }),
   itemsPerPage: resources.length,
   ...(nextCursor === null ? {} : { nextCursor }),
   Resources: resources,

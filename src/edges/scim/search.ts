@@ -18,7 +18,14 @@ import { openCursor, sealCursor, type Walk } from './cursor.ts';
 import { type Filter, parseFilter } from './filter.ts';
 import { type Meaning, toCondition, toSortKey } from './filter-terms.ts';
 import { renderGroups } from './groups.ts';
-import { cursorResponse, type ListRequest, listResponse, readListRequest, readSearchRequest } from './list.ts';
+import {
+  countedAtMost,
+  cursorResponse,
+  type ListRequest,
+  listResponse,
+  readListRequest,
+  readSearchRequest,
+} from './list.ts';
 import { toProjection } from './projection.ts';
 import type { Resource } from './resource.ts';
 import { groupSchema, type ResourceSchema, userSchema } from './schema.ts';
@@ -48,9 +55,10 @@ async function answerRequest(deps: ScimDeps, c: ScimContext, types: Types, reque
     from: walked === null ? { offset: cursor === null ? startIndex - 1 : 0 } : { after: walked.after },
     limit: count,
     total: walked?.total,
+    countAtMost: cursor === null ? undefined : countedAtMost,
   });
   const resources = await render(deps, c, items, request);
-  if (cursor === null) return answer(c, listResponse(resources, total, startIndex));
+  if (cursor === null) return answer(c, listResponse(resources, total ?? 0, startIndex));
   const state = next === null ? null : { after: next, count, total };
   const nextCursor = state === null ? null : sealCursor(deps.cursorKey, walk, state, deps.now());
   return answer(c, cursorResponse(resources, total, nextCursor));
