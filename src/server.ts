@@ -14,6 +14,8 @@ import { latestCheckpoint, sealBatchSize, sealEntries } from './domain/audit/sea
 import { authenticateApi } from './domain/intents/apis.ts';
 import { createCatalogueCache } from './domain/intents/catalogue.ts';
 import { createDecider } from './domain/intents/decider.ts';
+import { type DirectoryAlarms, watchDirectories } from './domain/people/directory-alarms.ts';
+import { createRequestLog, type RequestLog } from './domain/people/scim-requests.ts';
 import { sweepExpired } from './domain/revocation/sweep.ts';
 import { sweep } from './domain/signals/feed.ts';
 import { type CommitQueue, createCommitQueue } from './domain/tokens/commit.ts';
@@ -112,11 +114,13 @@ interface Ground extends Pick<Database, 'db' | 'sql'> {
   log: Logger;
   bus: Bus;
   kek: Buffer;
+  cursorKey: Buffer;
   keyring: Keyring;
   node: AuditNode;
   metrics: Metrics;
   readMetrics(): Promise<string>;
   queue: CommitQueue;
+  requestLog: RequestLog;
   adminTokenFile: string | undefined;
 }
 
@@ -168,17 +172,20 @@ async function layGround(
   const keks = { kek, previousKek: config.previousKek };
   const node: AuditNode = { id: randomUUID(), macKey: await resolveSealedKey(db, keks, 'audit-mac') };
   await enlist(db, node);
+  const cursorKey = await resolveSealedKey(db, keks, 'scim-cursor');
   if (config.previousKek !== undefined) await rewrapKeys(db, systemAct(node), keks);
   const keyring = await createKeyring({ db, ...keks, bus, now, log });
   closing.add(async () => keyring.close());
   const common = { issuer: config.issuer, now, log, adminTokenFile };
   const metrics = createMetrics(readVersion());
   const queue = createCommitQueue(db, node, (size) => metrics.commitBatch.observe(size));
+  const requestLog = createRequestLog({ db, act: systemAct(node), log });
   metrics.watch('writ_commit_queue_depth', queue.depth);
+  metrics.watch('writ_scim_requests_unrecorded', requestLog.dropped);
   metrics.watch('writ_db_transactions_open', openTransactions);
   metrics.watch('writ_db_pool_size', () => config.poolSize);
   const readMetrics = isWorker ? joinMetrics(metrics.registry) : () => metrics.registry.metrics();
-  return { ...common, db, sql, bus, kek, keyring, node, metrics, readMetrics, queue };
+  return { ...common, db, sql, bus, kek, cursorKey, keyring, node, metrics, readMetrics, queue, requestLog };
 }
 
 /** What nobody outside asked for. */
@@ -204,7 +211,8 @@ interface Edges {
 }
 
 function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
-  const { db, sql, bus, issuer, keyring, kek, node, now, log, metrics, readMetrics, queue } = ground;
+  const { db, sql, bus, issuer, keyring, kek, cursorKey, node, now, log, metrics, readMetrics, queue, requestLog } =
+    ground;
   const limits = createLimits(rates, () => performance.now());
   const { noteFailure } = limits;
   return {
@@ -234,6 +242,8 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
       now,
       issuer,
       log,
+      cursorKey,
+      noteRequest: requestLog.note,
       observe: ({ agents, seconds }) => {
         metrics.offboardings.inc();
         metrics.offboardAgents.observe(agents);
@@ -243,6 +253,7 @@ function createEdges({ metricsToken, rates }: Config, ground: Ground): Edges {
     admin: createAdmin({ db, node, kek, keyring, issuer, log, remoteAddress: remoteAddressOf, noteFailure }),
     feed: createFeed({
       db,
+      node: node.id,
       bus,
       log,
       noteFailure,
@@ -276,15 +287,27 @@ function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }
 
 /** Work that recurs on every node: what must not be done twice takes its lock in the database. */
 function recurAll(ground: Ground, { feed, operations }: Edges, closing: Closing) {
-  const { db, sql, log, node, keyring, issuer, metrics } = ground;
+  const { db, sql, log, node, keyring, issuer, metrics, requestLog } = ground;
   const system = systemAct(node);
   let acknowledgementLag = Number.NaN;
+  let alarms: DirectoryAlarms | undefined;
   metrics.watch('writ_feed_subscribers', feed.subscribers);
   metrics.watch('writ_feed_seq', feed.position);
   metrics.watch('writ_feed_lag_seconds', feed.lagSeconds);
   metrics.watch('writ_feed_acknowledgement_lag_seconds', () => acknowledgementLag);
+  metrics.watch('writ_directories_silent', () => alarms?.silent ?? Number.NaN);
+  metrics.watch('writ_directory_contact_age_seconds', () => alarms?.contactAge ?? Number.NaN);
+  metrics.watch('writ_directory_tokens_expiring', () => alarms?.expiring ?? Number.NaN);
+  metrics.watch('writ_offboardings_unconfirmed', () => alarms?.unconfirmed ?? Number.NaN);
   const sealed = recur('seal', 500, log, async () => (await sealEntries(db, keyring, issuer)) >= sealBatchSize);
   const others = [
+    recur('record SCIM requests', 1_000, log, requestLog.write),
+    recur('watch directories', 5_000, log, async () => {
+      // What was seen before says nothing of now.
+      alarms = undefined;
+      alarms = await watchDirectories(db, system, (members, message) => log.warn(members, message));
+    }),
+    recur('note followers', 1_000, log, feed.noteFollowers),
     recur('end abandoned', 1_000, log, async () => {
       const ended = await endAbandoned(sql);
       if (ended > 0) log.warn({ ended }, 'transactions of a node that does not go on were ended');
@@ -301,6 +324,7 @@ function recurAll(ground: Ground, { feed, operations }: Edges, closing: Closing)
   ];
   closing.add(async () => {
     await Promise.all(others.map((stop) => stop()));
+    await requestLog.flush();
     // What the last answers have recorded is sealed before the process ends.
     await sealed();
     await sealEntries(db, keyring, issuer);

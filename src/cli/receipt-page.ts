@@ -1,9 +1,12 @@
 /** An offboarding's receipt as a page for a person. Pure; the shape is the administration API's. */
 import { isRow, type Row } from './json.ts';
-import { type Paint, renderPairs, renderTable, textOf } from './print.ts';
+import { type Column, type Paint, renderPairs, renderTable, textOf } from './print.ts';
 import { describeSpan } from './time.ts';
 
 const rowsOf = (value: unknown): Row[] => (Array.isArray(value) ? value.filter(isRow) : []);
+
+/** A page of them is read; a list of 100,000 is for programs (`--json`). */
+const agentsShown = 50;
 
 export function renderReceipt(receipt: Row, paint: Paint): string {
   const person = isRow(receipt.person) ? receipt.person : {};
@@ -25,12 +28,49 @@ export function renderReceipt(receipt: Row, paint: Paint): string {
         : [
             ['Tokens', `${textOf(receipt.tokensUnexpired)} still unexpired, dead since the commit`] as [string, string],
           ]),
-      ['Agents', agents.length === 0 ? 'none' : `${agents.length} stopped`],
+      ['Agents', describeOutcomes(agents)],
     ],
     paint,
   );
-  const stopped = agents.map((agent) => `  ${textOf(agent.id)}  ${textOf(agent.name)}`);
-  return [head, ...stopped, '', renderAcknowledgements(receipt, paint)].join('\n');
+  return [head, ...renderAgents(agents, paint), '', renderAcknowledgements(receipt, paint)].join('\n');
+}
+
+/** How many, and what became of them, where the receipt says so. */
+export function describeOutcomes(agents: Row[]): string {
+  if (agents.length === 0) return 'none';
+  const counts = Map.groupBy(agents, ({ outcome }) => (typeof outcome === 'string' ? outcome : 'stopped'));
+  return [...counts].map(([outcome, those]) => `${those.length} ${outcome}`).join(', ');
+}
+
+const stoppedColumns: Column[] = [
+  { title: 'ID', value: (row) => textOf(row.id), isKept: true },
+  { title: 'NAME', value: (row) => textOf(row.name), isKept: true },
+  { title: 'OUTCOME', value: outcomeOf, isKept: true, style: styleOfOutcome },
+  { title: 'WAS LIVE', value: (row) => textOf(row.wasLive), isKept: true },
+  { title: 'TOKENS', value: (row) => textOf(row.tokensUnexpired), isKept: true },
+  { title: 'CHILDREN', value: (row) => textOf(row.children), isKept: true },
+  { title: 'INTENTS', value: (row) => textOf(row.intents), isKept: true },
+];
+
+export function outcomeOf({ outcome, until, to }: Row): string {
+  if (until !== undefined) return `${textOf(outcome)} until ${textOf(until)}`;
+  return to === undefined ? textOf(outcome) : `${textOf(outcome)} to ${textOf(to)}`;
+}
+
+export function styleOfOutcome(text: string): 'red' | 'yellow' {
+  return text.startsWith('stopped') ? 'red' : 'yellow';
+}
+
+function renderAgents(agents: Row[], paint: Paint): string[] {
+  if (agents.length === 0) return [];
+  const shown = agents.slice(0, agentsShown);
+  // Receipts of earlier releases name their agents and say no more of them.
+  const isDetailed = shown.some(({ outcome, wasLive }) => outcome !== undefined || wasLive !== undefined);
+  const lines = renderTable(shown, isDetailed ? stoppedColumns : stoppedColumns.slice(0, 2), undefined, paint)
+    .split('\n')
+    .map((line) => `  ${line}`);
+  const more = agents.length - shown.length;
+  return ['', ...lines, ...(more === 0 ? [] : [`  … and ${more} more: --json lists all.`])];
 }
 
 /** Request, commit and answer, each with the time since the one before. */
@@ -55,8 +95,12 @@ function since(before: unknown, after: unknown): string {
 
 function renderAcknowledgements(receipt: Row, paint: Paint): string {
   const acknowledgements = rowsOf(receipt.acknowledgements);
-  if (acknowledgements.length === 0) return 'No verifier has acknowledged it yet.';
-  return renderTable(
+  const missing = rowsOf(receipt.unacknowledged).map(
+    ({ verifier, api }) => `${textOf(verifier)} at ${textOf(api)} was connected and has not acknowledged it.`,
+  );
+  const unheard = missing.length === 0 ? '' : `\n${paint('yellow', missing.join('\n'))}`;
+  if (acknowledgements.length === 0) return `No verifier has acknowledged it yet.${unheard}`;
+  const table = renderTable(
     acknowledgements,
     [
       { title: 'ACKNOWLEDGED BY', value: (row) => textOf(row.verifier), isKept: true },
@@ -68,4 +112,5 @@ function renderAcknowledgements(receipt: Row, paint: Paint): string {
     undefined,
     paint,
   );
+  return `${table}${unheard}`;
 }

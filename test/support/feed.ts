@@ -1,4 +1,5 @@
 /** A node that serves nothing but the feed, on a real socket, and a plain reader of its event stream. */
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
@@ -28,6 +29,7 @@ export async function startFeedNode(
   const bus = createBus(sql, log);
   const feed = createFeed({
     db,
+    node: randomUUID(),
     bus: deaf ? { listen: async () => () => {} } : bus,
     authenticateApi: (clientId, secret) => authenticateApi(db, clientId, secret),
     latestCheckpoint: async () => {

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { withExamples } from '../examples.ts';
+import { renderImpact } from '../impact-page.ts';
 import { findPersonId } from '../lookup.ts';
 import { instantOf, textOf } from '../print.ts';
 import { openSession, showList, showOne } from '../session.ts';
@@ -56,5 +57,18 @@ export function addPeople(program: Command): void {
         showOne(session, await session.client().get(`/people/${encodeURIComponent(id)}`));
       }),
     ['writ people get maria@example.com'],
+  );
+  withExamples(
+    people
+      .command('impact')
+      .description('rehearse a departure: what would stop if this person (id or userName) left now; nothing changes')
+      .argument('<person>')
+      .action(async (reference: string, _options: object, command: Command) => {
+        const session = openSession(command);
+        const id = await findPersonId(session, reference);
+        const impact = await session.client().get(`/people/${encodeURIComponent(id)}/impact`);
+        session.print(session.isJson ? JSON.stringify(impact, null, 2) : renderImpact(impact, session.paint));
+      }),
+    ['writ people impact maria@example.com', 'writ people impact maria@example.com --json'],
   );
 }

@@ -18,15 +18,39 @@ export function addReceipt(program: Command): void {
       .command('verify')
       .description("verify a receipt's signature and print what was signed")
       .argument('<file>', 'JSON with a member `jws`, or the JWS itself; - is standard input')
-      .option('--jwks <file>', "the issuer's public keys, kept earlier; fetched from --url when absent")
-      .action(async (file: string, options: { jwks?: string }, command: Command) =>
-        verifyReceipt(openSession(command), file, options.jwks),
+      .option('--jwks <file>', "the issuer's public keys, kept earlier: nothing is asked of any server")
+      .option(
+        '--issuer <url>',
+        'who has to have signed it; its keys are fetched unless --jwks is given (--url when absent)',
+      )
+      .action(async (file: string, options: KeySource, command: Command) =>
+        verifyReceipt(openSession(command), file, options),
       ),
-    ['writ receipt verify receipt.json', 'writ receipt verify receipt.json --jwks jwks.json'],
+    [
+      'writ receipt verify receipt.json',
+      'writ receipt verify receipt.json --issuer https://writ.example.com',
+      'writ receipt verify receipt.json --issuer https://writ.example.com --jwks jwks.json',
+    ],
   );
 }
 
-async function verifyReceipt(session: Session, file: string, jwksFile: string | undefined): Promise<void> {
+interface KeySource {
+  jwks?: string;
+  issuer?: string;
+}
+
+/** The keys, and the issuer whose they are, if that is known. */
+async function findKeys(session: Session, { jwks, issuer }: KeySource): Promise<{ keys: Row; issuer?: string }> {
+  if (issuer !== undefined && !URL.canParse(issuer)) throw usage(`--issuer: "${issuer}" is no address.`);
+  if (jwks !== undefined) return { keys: readJsonFile(jwks), ...(issuer === undefined ? {} : { issuer }) };
+  const found = await discoverIssuer(issuer ?? session.url, fetch);
+  if (issuer !== undefined && found.issuer !== issuer) {
+    throw failed(`what answers at ${issuer} says that it is ${found.issuer}`);
+  }
+  return { keys: await getJson(found.jwksUri, fetch), issuer: found.issuer };
+}
+
+async function verifyReceipt(session: Session, file: string, source: KeySource): Promise<void> {
   const text = readTextFile(file).trim();
   const json = parseJson(text);
   const shown = isRow(json) ? json : {};
@@ -34,17 +58,16 @@ async function verifyReceipt(session: Session, file: string, jwksFile: string | 
   if (typeof jws !== 'string' || jws.split('.').length !== 3) {
     throw usage(`${file} holds no receipt: JSON with a member "jws", or a compact JWS, is expected.`);
   }
-  const issuer = jwksFile === undefined ? await discoverIssuer(session.url, fetch) : undefined;
-  const keys = issuer === undefined ? readJsonFile(jwksFile ?? '') : await getJson(issuer.jwksUri, fetch);
+  const { keys, issuer } = await findKeys(session, source);
   const signed = await verifySignature(jws, keys);
-  if (issuer !== undefined && signed.iss !== undefined && signed.iss !== issuer.issuer) {
-    throw failed(`it was signed by ${String(signed.iss)}, and the keys are those of ${issuer.issuer}`);
+  if (issuer !== undefined && signed.iss !== issuer) {
+    throw failed(`it was signed by ${String(signed.iss)}, and has to be by ${issuer}`);
   }
-  const altered = Object.keys(shown).find((name) => name in signed && !isDeepStrictEqual(shown[name], signed[name]));
+  const altered = Object.keys(shown).find((name) => name !== 'jws' && !isDeepStrictEqual(shown[name], signed[name]));
   if (altered !== undefined) throw failed(`the member "${altered}" beside the signature is not what was signed`);
   if (session.isJson) return session.print(JSON.stringify(signed, null, 2));
   session.print(renderReceipt(signed, session.paint));
-  session.print(`\nThe signature is good${issuer === undefined ? '' : `: ${issuer.issuer} signed this`}.`);
+  session.print(`\nThe signature is good: ${String(signed.iss)} signed this.`);
 }
 
 /** Only a receipt's `typ` (RFC 8725 §3.11): no other JWT of the issuer passes for one. */

@@ -1,8 +1,11 @@
 /** Calls: humans known from a directory. The directory writes them; here they are read. */
 import { z } from '@hono/zod-openapi';
-import * as people from '../../domain/people/people.ts';
+import { groupRoles } from '../../domain/people/group-rights.ts';
+import { getPersonWithGroups, listPeopleWithGroups } from '../../domain/people/group-views.ts';
+import { readImpact } from '../../domain/people/impact.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { type Call, call } from './call.ts';
+import { impact, impactExample } from './impact-schemas.ts';
 import { answeredInstant, exampleIds, exampleInstant, line, pageOf, paging, uuid } from './schemas.ts';
 
 const person = z
@@ -13,6 +16,13 @@ const person = z
     externalId: z.string().nullable(),
     directory: z.object({ id: uuid, name: z.string() }),
     active: z.boolean(),
+    excluded: z.boolean().openapi({ description: 'Not in the group that the directory requires, and so not live.' }),
+    groups: z
+      .array(z.object({ id: uuid, name: z.string() }))
+      .openapi({ description: 'In which the directory has put them.' }),
+    roles: z
+      .array(z.enum(groupRoles))
+      .openapi({ description: 'Which their groups give them, as long as they are active.' }),
     deletedAt: answeredInstant
       .nullable()
       .openapi({ description: 'When the directory deleted them; receipts still name them.' }),
@@ -28,6 +38,9 @@ const example = {
   externalId: '00u1ada',
   directory: { id: exampleIds.directory, name: 'Okta' },
   active: true,
+  excluded: false,
+  groups: [{ id: exampleIds.group, name: 'Security' }],
+  roles: ['security_reviewer'],
   deletedAt: null,
   createdAt: exampleInstant,
   updatedAt: exampleInstant,
@@ -53,7 +66,7 @@ export function peopleCalls({ db }: { db: Db }): Call[] {
       answer: pageOf(person),
       answerExample: { items: [example], nextCursor: null },
       run: ({ query: { cursor, limit, active, ...filter } }) =>
-        people.listPeople(
+        listPeopleWithGroups(
           db,
           { ...filter, active: active === undefined ? undefined : active === 'true' },
           { cursor, limit },
@@ -68,7 +81,23 @@ export function peopleCalls({ db }: { db: Db }): Call[] {
       status: 200,
       answer: person,
       answerExample: example,
-      run: ({ id }) => people.getPerson(db, id),
+      run: ({ id }) => getPersonWithGroups(db, id),
     }),
+    impactCall(db),
   ];
 }
+
+const impactCall = (db: Db): Call =>
+  call({
+    method: 'get',
+    path: '/people/{id}/impact',
+    operationId: 'rehearseDeparture',
+    tag: 'People',
+    summary: 'Rehearse a departure',
+    description:
+      'What would stop if this person left now, what depends on it, and who could take over. The departure itself is run and rolled back: nothing changes, and its receipt would list the same. Of somebody who has left (`active: false`): what stands of theirs.',
+    status: 200,
+    answer: impact,
+    answerExample: impactExample,
+    run: ({ id }) => readImpact(db, id),
+  });

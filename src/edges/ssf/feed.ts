@@ -21,6 +21,7 @@ import {
   readFeed,
   snapshot,
 } from '../../domain/signals/feed.ts';
+import { type FollowerName, noteEverySeconds, noteFollowers } from '../../domain/signals/followers.ts';
 import { WritError } from '../../errors.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { parseJson, readBody } from '../../platform/http/body.ts';
@@ -34,6 +35,8 @@ import { createEventStream, type EventStream } from './stream.ts';
 
 export interface FeedOptions {
   db: Db;
+  /** Under which this process is known (UUID). */
+  node: string;
   bus: FeedReaderOptions['bus'];
   /** The API whose feed credentials these are; null for nobody's. */
   authenticateApi: (clientId: string, secret: string) => Promise<{ id: string; identifier: string } | null>;
@@ -62,6 +65,8 @@ export interface Feed {
   subscribers(): number;
   /** How long the slowest of the verifiers connected here has left a departure unacknowledged, in seconds. */
   measureAcknowledgementLag(): Promise<number>;
+  /** Writes down which verifiers are connected here, if that is news. To be called every second. */
+  noteFollowers(): Promise<void>;
 }
 
 type FeedContext = Context<{ Bindings: Partial<HttpBindings> }>;
@@ -81,6 +86,8 @@ const streamsAtMostPerApi = 1_000;
 const pageSize = 1_000;
 /** How long a request may wait for a process that has just started. */
 const startMs = 2_000;
+
+const noteEveryMs = noteEverySeconds * 1_000;
 
 const verifierLength = 200;
 const acknowledgementBytes = 4_096;
@@ -145,6 +152,26 @@ export function createFeed(options: FeedOptions): Feed {
     lagSeconds: () => secondsSince(reader.currentAt() ?? Number.NaN),
     subscribers: () => streams.size,
     measureAcknowledgementLag: () => measureAcknowledgementLag(options.db, [...streams.values()].flatMap(toFollower)),
+    noteFollowers: createNotes(options, streams),
+  };
+}
+
+/** Remembers what was noted of whom and when, so that each stream costs a row in ten seconds. */
+function createNotes({ db, node }: FeedOptions, streams: Streams): () => Promise<void> {
+  const noted = new Map<string, FollowerName & { at: number }>();
+  return async () => {
+    const at = performance.now();
+    const current = new Map(
+      [...streams.values()]
+        .flatMap(toFollower)
+        .map(({ apiId, verifier }) => [`${apiId} ${verifier}`, { apiId, verifier }]),
+    );
+    const seen = [...current].filter(([name]) => at - (noted.get(name)?.at ?? Number.NEGATIVE_INFINITY) >= noteEveryMs);
+    const gone = [...noted].filter(([name]) => !current.has(name));
+    if (seen.length === 0 && gone.length === 0) return;
+    await noteFollowers(db, node, { seen: seen.map(([, one]) => one), gone: gone.map(([, one]) => one) });
+    for (const [name, one] of seen) noted.set(name, { ...one, at });
+    for (const [name] of gone) noted.delete(name);
   };
 }
 
