@@ -15,6 +15,8 @@ export interface DirectoryAlarms {
   contactAge: number;
   /** Tokens that expire soon. */
   expiring: number;
+  /** Departures that wait for a confirmation (`mass-departure.ts`). */
+  unconfirmed: number;
 }
 
 /** Two weeks before, or a quarter of its life when that is shorter. */
@@ -36,6 +38,7 @@ export async function watchDirectories(db: Db, act: Act, warn: Warn): Promise<Di
       coalesce(max(extract(epoch from statement_timestamp() - last_contact_at))
         filter (where silence_after_seconds is not null), 0)::float8 as "contactAge",
       (select count(*) from directory_tokens t where ${expiresSoon})::int as expiring,
+      (select count(*) from offboardings where confirmation = 'needed')::int as unconfirmed,
       (count(*) filter (where (silent_since is null) = ${isOverdue})
         + (select count(*) from directory_tokens t where t.warned_at is null and ${expiresSoon}))::int as due
     from directories`);

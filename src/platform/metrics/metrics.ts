@@ -48,6 +48,7 @@ const watched = {
     'Time since the contact that lies longest back, of the directories whose silence is watched; 0: none.',
   ],
   writ_directory_tokens_expiring: ['max', 'SCIM tokens that are about to expire.'],
+  writ_offboardings_unconfirmed: ['max', 'Departures of a mass that no administrator has confirmed or undone.'],
   writ_scim_requests_unrecorded: [
     'sum',
     'SCIM requests of this process that are missing from the list of the last ones, because the database was too slow.',
