@@ -81,7 +81,7 @@ export function directoryOf(c: ScimContext): CallingDirectory {
 /** How bodies are read: a known IdP may name what there is not, others are told so (a kind relaxes, and never demands more). */
 export const readingOf = (c: ScimContext): Reading => ({
   ignore: (name) => noteIgnored(c.get('trace'), name),
-  skipsUnknownPaths: directoryOf(c).kind !== 'generic',
+  isLenient: directoryOf(c).kind !== 'generic',
 });
 
 /** The id in the path. What is no UUID is nobody's id. @throws WritError `not_found`. */
