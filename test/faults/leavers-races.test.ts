@@ -5,7 +5,16 @@
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { askToken, createWorld, decodeToken, type KeyedAgent, must, readIntent, type World } from '../support/world.ts';
+import {
+  askToken,
+  createWorld,
+  decodeToken,
+  type KeyedAgent,
+  must,
+  postForm,
+  readIntent,
+  type World,
+} from '../support/world.ts';
 import { type Answer, type Parsed, startWrit, type TestWrit } from '../support/writ.ts';
 
 let writ: TestWrit;
@@ -181,13 +190,7 @@ describe('a departure', () => {
     for (const { a } of answers) {
       expect(a.status).toBe(200);
       const token: string = a.body.access_token;
-      const body = new URLSearchParams({ token });
-      const response = await fetch(`${writ.url}/oauth/introspect`, {
-        method: 'POST',
-        headers: { authorization },
-        body,
-      });
-      const { active }: { active?: boolean } = await response.json();
+      const { active } = (await postForm(`${writ.url}/oauth/introspect`, { token }, { authorization })).body;
       const isBounded = decodeToken(token).claims.exp <= Date.parse(quarantinedUntil) / 1000;
       expect(active).toBe(isBounded);
     }
