@@ -1,4 +1,4 @@
-/** What Writ's SCIM is compared with: scimmy-routers on Express, users in memory, indexed by their names. */
+/** What Writ's SCIM is compared with: scimmy-routers on Express, users and groups in Maps, searched by scimmy's own filter. */
 import { randomUUID } from 'node:crypto';
 import express from 'express';
 import scimmy from 'scimmy';
@@ -7,17 +7,12 @@ import Routers from 'scimmy-routers';
 interface User {
   id: string;
   userName: string;
+  externalId?: string;
 }
 
 const users = new Map<string, User>();
 const byName = new Map<string, User>();
-
-/** The value of `userName eq "…"`, as scimmy parses it. */
-function readWantedName(filter: unknown): string | undefined {
-  const [condition] = Array.isArray(filter) ? filter : [];
-  const [operator, value] = condition?.userName ?? [];
-  return operator === 'eq' ? String(value).toLowerCase() : undefined;
-}
+const groups = new Map<string, object>();
 
 scimmy.Resources.declare(scimmy.Resources.User, {
   ingress: (resource: { id?: string }, instance: object) => {
@@ -29,16 +24,28 @@ scimmy.Resources.declare(scimmy.Resources.User, {
     byName.set(name, user);
     return user;
   },
-  egress: (resource: { id?: string; filter?: unknown }) => {
+  egress: (resource: { id?: string; filter?: { match(users: User[]): User[] } }) => {
     if (resource.id !== undefined) {
       const user = users.get(resource.id);
       if (user === undefined) throw new scimmy.Types.Error(404, '', 'no such user');
       return user;
     }
-    const name = readWantedName(resource.filter);
-    if (name === undefined) return [...users.values()];
-    const user = byName.get(name);
-    return user === undefined ? [] : [user];
+    return resource.filter?.match([...users.values()]) ?? [...users.values()];
+  },
+  degress: () => {},
+} as never);
+
+scimmy.Resources.declare(scimmy.Resources.Group, {
+  ingress: (resource: { id?: string }, instance: object) => {
+    const group = { ...instance, id: resource.id ?? randomUUID() };
+    groups.set(group.id, group);
+    return group;
+  },
+  egress: (resource: { id?: string }) => {
+    if (resource.id === undefined) return [...groups.values()];
+    const group = groups.get(resource.id);
+    if (group === undefined) throw new scimmy.Types.Error(404, '', 'no such group');
+    return group;
   },
   degress: () => {},
 } as never);
