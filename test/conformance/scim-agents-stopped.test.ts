@@ -102,12 +102,16 @@ describe('the rate of a directory', () => {
     await client`update directories set scim_agents = true`;
     await client.end();
     const directory = speakFor(small.directory, busy);
-    await expect.poll(async () => (await directory.call('GET', '/Agents')).status, { interval: 0 }).toBe(429);
     const { id } = small.triage;
-    const refused = await directory.call('PATCH', `/Agents/${id}`, replace('description', 'new'));
-    expect(refused.status).toBe(429);
+    const describeIt = () => directory.call('PATCH', `/Agents/${id}`, replace('description', 'new'));
+    const statuses = async (count: number) =>
+      (await Promise.all(Array.from({ length: count }, describeIt))).map(({ status }) => status);
+    // One a second comes back, which is less than these take.
+    for (let batch = 0; batch < 20 && !(await statuses(10)).includes(429); batch++);
     const path = `${agentUrn}:active`;
-    const stopped = await directory.call('PATCH', `/Agents/${id}`, patch({ op: 'Replace', path, value: 'False' }));
+    const stop = patch({ op: 'Replace', path, value: 'False' });
+    const [others, stopped] = await Promise.all([statuses(5), directory.call('PATCH', `/Agents/${id}`, stop)]);
+    expect(others).toContain(429);
     expect(stopped).toMatchObject({ status: 200, body: { active: false } });
     expect((await directory.call('DELETE', `/Agents/${id}`)).status).toBe(204);
   });
