@@ -181,18 +181,21 @@ describe(`over HTTP, ${runs} runs, WRIT_FUZZ_SEED=${seed}`, () => {
       ),
     );
 
-  /** The answer, which has to be SCIM's own and timely; on a machine that was busy a second time. */
+  /** The answer, which has to be SCIM's own and timely; on a machine that was busy at a later time. */
   async function ask(
     { directory }: Lane,
     ...[method, at, given]: Parameters<ScimDirectory['call']>
   ): Promise<ScimAnswer> {
-    const started = performance.now();
-    const answer = await directory.call(method, at, given);
-    if (performance.now() - started > longest) {
-      const again = performance.now();
-      await directory.call(method, at, given);
-      expect(performance.now() - again, `${method} ${at}`).toBeLessThan(longest);
-    }
+    const time = async () => {
+      const started = performance.now();
+      const answer = await directory.call(method, at, given);
+      return { answer, took: performance.now() - started };
+    };
+    const { answer, took } = await time();
+    let shortest = took;
+    for (let attempt = 0; attempt < 5 && shortest > longest; attempt++)
+      shortest = Math.min(shortest, (await time()).took);
+    expect(shortest, `${method} ${at}`).toBeLessThan(longest);
     expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(500);
     if (answer.status >= 400) expect(answer.body).toMatchObject({ status: String(answer.status) });
     return answer;
@@ -211,6 +214,8 @@ describe(`over HTTP, ${runs} runs, WRIT_FUZZ_SEED=${seed}`, () => {
       const read = async () => (await lane.directory.call('GET', resource)).body;
       const before = lane.seen.get(resource) ?? null;
       const after = await read();
+      // A user shows the names of groups, a group those of its members.
+      if (answer.status < 300) lane.seen.clear();
       lane.seen.set(resource, after);
       const said = ofUser ? readDeparture(method, parseLeniently(Buffer.from(sent))) : 'unsaid';
       if (said === 'leaves') {
