@@ -58,6 +58,7 @@ export interface Holding {
 
 export interface HoldingRow {
   kind: HoldingKind;
+  /** Of `intent` its name, of `unexpired` how many tokens, of `dead` nothing. */
   value: string;
   agents: string[];
 }

@@ -327,7 +327,6 @@ export const offboardingHoldings = pgTable(
   {
     offboardingId: uuid('offboarding_id').notNull(),
     kind: text('kind').$type<HoldingKind>().notNull(),
-    /** Of `intent` its name, of `unexpired` how many tokens, of `dead` nothing. */
     value: text('value').notNull(),
     agents: uuid('agents').array().notNull(),
   },
