@@ -95,15 +95,15 @@ const example = {
 
 const exampleJws = 'eyJhbGciOiJFUzI1NiIsInR5cCI6IndyaXQtcmVjZWlwdCtqd3QifQ.eyJpZCI6Ii4uLiJ9.c2ln';
 
+export const receiptExample = { ...example, jws: exampleJws };
+
 interface Deps {
   db: Db;
   keyring: Keyring;
   issuer: string;
 }
 
-export const offboardingCalls = (deps: Deps): Call[] => [...receiptCalls(deps), ...reviewCalls(deps)];
-
-function receiptCalls({ db, keyring, issuer }: Deps): Call[] {
+export function offboardingCalls({ db, keyring, issuer }: Deps): Call[] {
   return [
     call({
       method: 'get',
@@ -137,9 +137,4 @@ function receiptCalls({ db, keyring, issuer }: Deps): Call[] {
       run: ({ id }) => receipts.getReceipt(db, keyring, issuer, id),
     }),
   ];
-}
-
-/** What an administrator says to one of very many departures. */
-function reviewCalls({ db, keyring, issuer }: Deps): Call[] {
-  return [];
 }
