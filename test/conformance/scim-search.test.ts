@@ -188,6 +188,18 @@ describe('RFC 7644 §3.4.3 POST .search', () => {
     expect((await directory.call('POST', '/.search', '{}', { 'Content-Type': 'text/plain' })).status).toBe(415);
   });
 
+  it('RFC 7644 §3.6 who was deleted is in no list, is not counted, and is in no group that is searched for', async () => {
+    const own = await world.directory();
+    const gone = await own.user('gone');
+    await own.call('POST', '/Groups', { displayName: 'G', members: [{ value: gone }] });
+    await own.call('DELETE', `/Users/${gone}`);
+    for (const path of ['/Users', '/Users?count=0', '/Users?cursor=', '/Users?filter=userName%20eq%20%22gone%22']) {
+      expect((await own.call('GET', path)).body).toMatchObject({ totalResults: 0, Resources: [] });
+    }
+    const { body } = await own.call('POST', '/.search', { schemas: [searchUrn], filter: 'userName pr or members pr' });
+    expect(body).toMatchObject({ totalResults: 0, Resources: [] });
+  });
+
   it('sees its own directory only', async () => {
     const stranger = await world.directory();
     const own = await stranger.user();
