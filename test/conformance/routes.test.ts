@@ -125,6 +125,8 @@ const table: Record<string, Guard> = {
   'ALL /api/v1/people': 'administrator',
   'GET /api/v1/people/:id': 'administrator',
   'ALL /api/v1/people/:id': 'administrator',
+  'GET /api/v1/people/:id/impact': 'administrator',
+  'ALL /api/v1/people/:id/impact': 'administrator',
   'GET /api/v1/groups': 'administrator',
   'ALL /api/v1/groups': 'administrator',
   'GET /api/v1/groups/:id': 'administrator',
