@@ -18,6 +18,7 @@ import { apiCalls } from './apis.ts';
 import { auditCalls } from './audit.ts';
 import { authenticateAdmin } from './authenticate.ts';
 import type { Call } from './call.ts';
+import { departureCalls } from './departures.ts';
 import { directoryCalls } from './directories.ts';
 import { directoryRequestCalls } from './directory-requests.ts';
 import { environmentCalls } from './environments.ts';
@@ -56,6 +57,7 @@ export const callsOf = (deps: AdminDeps): Call[] => [
   ...peopleCalls(deps),
   ...groupCalls(deps),
   ...offboardingCalls(deps),
+  ...departureCalls(deps),
   ...apiCalls(deps),
   ...intentCalls(deps),
   ...agentCalls(deps),

@@ -1,21 +1,10 @@
 /** Calls: connect an IdP, say what holds for its people, and change the token that it speaks SCIM with. */
 import { z } from '@hono/zod-openapi';
-import * as reviews from '../../domain/people/departure-review.ts';
 import * as directories from '../../domain/people/directories.ts';
-import { tokensOf } from '../../domain/people/directory-tokens.ts';
+import { type TokenView, tokensOf } from '../../domain/people/directory-tokens.ts';
 import type { Db } from '../../platform/db/client.ts';
 import { type Call, call } from './call.ts';
-import {
-  answeredInstant,
-  environment,
-  exampleIds,
-  exampleInstant,
-  line,
-  pageOf,
-  paging,
-  reason,
-  uuid,
-} from './schemas.ts';
+import { answeredInstant, environment, exampleIds, exampleInstant, line, pageOf, paging, uuid } from './schemas.ts';
 
 const kinds = directories.directoryKinds;
 const kind = z.enum(kinds, { error: `has to be one of ${kinds.join(', ')}` });
@@ -83,9 +72,12 @@ const maxGraceSeconds = 7 * 24 * 3600;
 const lowerGroup = <Body extends { requiredGroup?: string | null | undefined }>(body: Body): Body =>
   typeof body.requiredGroup === 'string' ? { ...body, requiredGroup: body.requiredGroup.toLowerCase() } : body;
 
+/** A directory with what is read beside it. */
+type Show = <Known extends { id: string }>(known: Known) => Promise<Known & { scimUrl: string; tokens: TokenView[] }>;
+
 export function directoryCalls({ db, issuer }: { db: Db; issuer: string }): Call[] {
   const scimUrl = `${issuer}/scim/v2`;
-  const show = async <Known extends { id: string }>(known: Known) => {
+  const show: Show = async (known) => {
     const tokens = await tokensOf(db, [known.id]);
     return { ...known, scimUrl, tokens: tokens.get(known.id) ?? [] };
   };
@@ -143,79 +135,56 @@ export function directoryCalls({ db, issuer }: { db: Db; issuer: string }): Call
       answerExample: example,
       run: async ({ id }) => show(await directories.getDirectory(db, id)),
     }),
-    call({
-      method: 'patch',
-      path: '/directories/{id}',
-      operationId: 'changeDirectory',
-      tag: 'Directories',
-      summary: 'Change a directory',
-      description:
-        'With `requiredGroup`, everybody who is not in that group leaves, with a receipt each, before this is answered: ' +
-        'say `confirm`. If the answer does not come, the same call again does the rest. `null` makes nobody leave, and ' +
-        'those who come back by it come without their agents.',
-      body: z.strictObject({
-        name: line(200).optional(),
-        kind: kind.optional(),
-        requiredGroup: requiredGroup.optional(),
-        ...z.object(settings).partial().shape,
-        confirm: z.boolean().optional().openapi({ description: 'People may leave by this.' }),
-      }),
-      example: { massDeparturePercent: 10, silenceAfterSeconds: 86_400 },
-      status: 200,
-      answer: changedDirectory,
-      answerExample: { ...example, departed: 0 },
-      refusals: {
-        409: 'The name is taken, or people would leave and `confirm` is not true: the detail says how many.',
-      },
-      run: async ({ id, body, act }) =>
-        show(await directories.changeDirectory(db, act, id, lowerGroup(body), new Date())),
-    }),
-    call({
-      method: 'post',
-      path: '/directories/{id}/confirm-departures',
-      operationId: 'confirmDepartures',
-      tag: 'Directories',
-      summary: 'Confirm a mass departure',
-      description: 'All that wait for it: they were meant, and what the policy of each agent says is done now.',
-      body: z.strictObject({ reason }),
-      example: { reason: 'The team was outsourced' },
-      status: 200,
-      answer: z.object({ confirmed: z.int() }),
-      answerExample: { confirmed: 112 },
-      run: ({ id, body, act }) => reviews.confirmDepartures(db, act, id, body.reason),
-    }),
-    call({
-      method: 'post',
-      path: '/directories/{id}/undo-departures',
-      operationId: 'undoDepartures',
-      tag: 'Directories',
-      summary: 'Undo a mass departure',
-      description:
-        'For everybody of it whom the directory has brought back: the agents that stopped with them act again. ' +
-        '`notYetBack` have not been brought back; call again once they are.',
-      body: z.strictObject({ reason }),
-      example: { reason: 'The application was unassigned by mistake' },
-      status: 200,
-      answer: z.object({ undone: z.int(), notYetBack: z.int() }),
-      answerExample: { undone: 110, notYetBack: 2 },
-      run: ({ id, body, act }) => reviews.undoDepartures(db, act, id, body.reason),
-    }),
-    call({
-      method: 'post',
-      path: '/directories/{id}/rotate-token',
-      operationId: 'rotateDirectoryToken',
-      tag: 'Directories',
-      summary: 'Replace the SCIM token',
-      description: 'The older tokens end after `graceSeconds`; with 0, or without it, they are dead at once.',
-      body: z.strictObject({
-        graceSeconds: z.int().min(0).max(maxGraceSeconds).default(0),
-        tokenTtlSeconds,
-      }),
-      example: { graceSeconds: 3600 },
-      status: 200,
-      answer: z.object(newToken),
-      answerExample: { scimToken: exampleToken, scimTokenExpiresAt: null },
-      run: ({ id, body, act }) => directories.rotateDirectoryToken(db, act, id, body),
-    }),
+    changeCall(db, show),
+    rotateCall(db),
   ];
 }
+
+/** `show`: as the other calls show a directory. */
+const changeCall = (db: Db, show: Show): Call =>
+  call({
+    method: 'patch',
+    path: '/directories/{id}',
+    operationId: 'changeDirectory',
+    tag: 'Directories',
+    summary: 'Change a directory',
+    description:
+      'With `requiredGroup`, everybody who is not in that group leaves, with a receipt each, before this is answered: ' +
+      'say `confirm`. If the answer does not come, the same call again does the rest. `null` makes nobody leave, and ' +
+      'those who come back by it come without their agents.',
+    body: z.strictObject({
+      name: line(200).optional(),
+      kind: kind.optional(),
+      requiredGroup: requiredGroup.optional(),
+      ...z.object(settings).partial().shape,
+      confirm: z.boolean().optional().openapi({ description: 'People may leave by this.' }),
+    }),
+    example: { massDeparturePercent: 10, silenceAfterSeconds: 86_400 },
+    status: 200,
+    answer: changedDirectory,
+    answerExample: { ...example, departed: 0 },
+    refusals: {
+      409: 'The name is taken, or people would leave and `confirm` is not true: the detail says how many.',
+    },
+    run: async ({ id, body, act }) =>
+      show(await directories.changeDirectory(db, act, id, lowerGroup(body), new Date())),
+  });
+
+const rotateCall = (db: Db): Call =>
+  call({
+    method: 'post',
+    path: '/directories/{id}/rotate-token',
+    operationId: 'rotateDirectoryToken',
+    tag: 'Directories',
+    summary: 'Replace the SCIM token',
+    description: 'The older tokens end after `graceSeconds`; with 0, or without it, they are dead at once.',
+    body: z.strictObject({
+      graceSeconds: z.int().min(0).max(maxGraceSeconds).default(0),
+      tokenTtlSeconds,
+    }),
+    example: { graceSeconds: 3600 },
+    status: 200,
+    answer: z.object(newToken),
+    answerExample: { scimToken: exampleToken, scimTokenExpiresAt: null },
+    run: ({ id, body, act }) => directories.rotateDirectoryToken(db, act, id, body),
+  });
