@@ -249,6 +249,7 @@ beforeAll(async () => {
     Agents: world.triage.id,
     directories: world.directory.id,
     people: world.alice,
+    groups: group.id,
     offboardings: left.headers.get('writ-offboarding'),
     apis: world.api.id,
     intents: must(await writ.admin('GET', '/intents')).body.items[0].id,
