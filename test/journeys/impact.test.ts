@@ -173,17 +173,20 @@ test('a rehearsal that hangs holds nobody up: the same agents get tokens, the lo
     await stuck.begin(async (tx) => {
       await tx`lock table offboardings in share mode`;
       const startedAt = performance.now();
-      const rehearsal = writ.admin('GET', `/people/${world.alice}/impact`);
+      let ended = false;
+      const rehearsal = writ.admin('GET', `/people/${world.alice}/impact`).finally(() => {
+        ended = true;
+      });
       await sql`select pg_sleep(0.3)`;
       const holds = await sql`select from pg_locks where locktype = 'relation' and not granted`;
       expect(holds.length, 'the rehearsal is under way').toBeGreaterThan(0);
       expect((await askToken(writ, world.triage, { scope: readIntent })).status).toBe(200);
       expect((await writ.admin('POST', `/agents/${other.id}/suspend`, { reason: 'test' })).status).toBe(200);
-      expect(performance.now() - startedAt, 'while it hung').toBeLessThan(1_000);
+      expect(ended, 'the rehearsal has ended').toBe(false);
       const answer = await rehearsal;
       expect(answer.status).toBe(503);
       expect(answer.headers.get('retry-after')).not.toBeNull();
-      expect(performance.now() - startedAt).toBeLessThan(2_500);
+      expect(performance.now() - startedAt).toBeLessThan(5_000);
     });
   } finally {
     await stuck.end();
@@ -251,7 +254,13 @@ describe('what depends on somebody, and who could take over', () => {
     const members = [carol, mate, peer, idle].map((value) => ({ value }));
     const group = ['urn:ietf:params:scim:schemas:core:2.0:Group'];
     must(await world.scim('POST', '/Groups', { schemas: group, displayName: 'Team', members }));
-    must(await world.scim('DELETE', `/Users/${gone}`));
+    const leaves = { Operations: [{ op: 'replace', value: { active: false } }] };
+    must(
+      await world.scim('PATCH', `/Users/${gone}`, {
+        schemas: ['urn:ietf:params:scim:api:messages:2.0:PatchOp'],
+        ...leaves,
+      }),
+    );
     tree = await world.createAgent({ name: 'tree', owner: carol, environment: 'production', deputy });
   });
 
