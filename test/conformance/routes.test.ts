@@ -283,6 +283,7 @@ const bodies: Record<string, unknown> = {
   'POST /api/v1/agents/:id/activate': { reason: 'because' },
   'POST /api/v1/agents/:id/decommission': { reason: 'because' },
   'POST /api/v1/agents/:id/transfer': { owner: 'bob@example.com', reason: 'because' },
+  'PUT /api/v1/groups/:id/rights': { roles: ['admin'], intents: [] },
   'PUT /api/v1/environments/:name': { leaverPolicy: 'quarantine' },
   'POST /api/v1/handovers/:id/accept': { reason: 'because' },
   'POST /api/v1/handovers/:id/decline': { reason: 'because' },
