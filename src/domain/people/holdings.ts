@@ -30,7 +30,10 @@ export const writeHoldings = (personId: string, offboardingId: string): SQL => s
   ), halted as materialized (
     select id from agents
     where owner_id = ${personId}::uuid and (status in ('pending', 'suspended') or expires_at <= clock_timestamp())
-    union select o.id from owned o where not exists (select from latched n where n.agent_id = o.id)
+    union select o.id from owned o
+      -- Counting is cheaper than comparing, and mostly all are latched for the first time.
+      where (select count(*) from latched) < (select count(*) from owned)
+        and not exists (select from latched n where n.agent_id = o.id)
     union select l.agent_id from latches l join owned o on o.id = l.agent_id where l.reason = 'expired'
   ), dead as (
     -- Whatever is below an agent that is not live is not live either.
