@@ -18,8 +18,11 @@ export interface Judgement {
   events: AuditEvent[];
 }
 
-/** Of the departures that count: those that an administrator has confirmed or undone are settled. */
-const unsettled = sql`committed_at > clock_timestamp() - interval '1 hour' and (confirmation is null or confirmation = 'needed')`;
+/**
+ * Of the departures that count: those that an administrator has confirmed or undone are settled. A clock that moves within
+ * the statement could not be looked up in the index.
+ */
+const unsettled = sql`committed_at > statement_timestamp() - interval '1 hour' and (confirmation is null or confirmation = 'needed')`;
 
 interface Hour extends Record<string, unknown> {
   percent: number;
