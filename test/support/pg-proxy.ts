@@ -46,9 +46,11 @@ const ownWork = [
   /with boundary as/,
   /pg_terminate_backend/,
   /update "offboardings" set "answered_at"/,
+  /insert into followers/,
 ];
-/** In transactions of the sealer. */
-const sealing = /writ:audit-sealer|signing_keys where kid/;
+/** In transactions that a process makes by itself: the sealer's, and those about what IdPs sent lately. */
+const ownTransaction =
+  /writ:audit-sealer|signing_keys where kid|into scim_requests|silent_since|warned_at|last_contact_at =/;
 
 interface Arming {
   n: number;
@@ -65,8 +67,8 @@ interface Session {
   application: string;
   texts: Map<string, string>;
   portals: Map<string, string>;
-  /** In a transaction of the sealer. */
-  isSealing: boolean;
+  /** In a transaction of the process's own. */
+  isOwn: boolean;
   /** What becomes of the server's word that it has committed. */
   onCommit: 'pass' | 'break' | 'withhold';
   /** Nothing of what the server says arrives any more. */
@@ -86,8 +88,8 @@ export async function startPgProxy(target: string, { deaf = false } = {}): Promi
   /** Whether an execution on this session belongs to the request. */
   function isCounted(session: Session, text: string, { countAlso, round }: Arming): boolean {
     if (session.application !== 'writ') return false;
-    if (session.isSealing || sealing.test(text)) {
-      session.isSealing = !isEnd(text);
+    if (session.isOwn || ownTransaction.test(text)) {
+      session.isOwn = !isEnd(text);
       // Its `begin` may have been counted.
       round.isNoisy = true;
       return false;
@@ -99,7 +101,7 @@ export async function startPgProxy(target: string, { deaf = false } = {}): Promi
   function pass(session: Session, query: string, message: Buffer): Buffer | null {
     const text = query.replace(/\s+/g, ' ').trim();
     if (arming === undefined) {
-      session.isSealing = (session.isSealing || sealing.test(text)) && !isEnd(text);
+      session.isOwn = (session.isOwn || ownTransaction.test(text)) && !isEnd(text);
       return message;
     }
     if (!isCounted(session, text, arming)) return message;
@@ -128,7 +130,7 @@ export async function startPgProxy(target: string, { deaf = false } = {}): Promi
       application: '',
       texts: new Map(),
       portals: new Map(),
-      isSealing: false,
+      isOwn: false,
       onCommit: 'pass',
       isMute: false,
     };

@@ -20,7 +20,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   const { sql } = connection;
-  await sql`truncate subjects, revocations, assertions, acknowledgements, offboardings`;
+  await sql`truncate subjects, revocations, assertions, acknowledgements, offboardings, offboarding_holdings`;
   await sql`update feed set seq = 0, swept = 0`;
 });
 
