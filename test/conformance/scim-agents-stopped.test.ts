@@ -135,6 +135,45 @@ describe('DELETE /Agents/{id}', () => {
   });
 });
 
+describe('a directory lifts what it has imposed, and nothing else', () => {
+  const suspend = (id: string) => opened.writ.admin('POST', `/agents/${id}/suspend`, { reason: 'under investigation' });
+  const refuse = async (id: string) => {
+    for (const [method, body] of [
+      ['PATCH', replace('active', true)],
+      ['PUT', { ...(await read(id)), active: true }],
+    ] as const) {
+      const answered = await corporate.call(method, `/Agents/${id}`, body);
+      expect(answered).toMatchObject({ status: 400, body: { scimType: 'invalidValue' } });
+      expect(answered.body.detail).toContain('administrator');
+      expect((await read(id)).active).toBe(false);
+    }
+  };
+
+  it('an administrator has suspended the agent: the IdP that repeats its resource does not undo it', async () => {
+    const agent = await makeAgent();
+    must(await suspend(agent.id));
+    await refuse(agent.id);
+    must(await opened.writ.admin('POST', `/agents/${agent.id}/activate`, { reason: 'it was a load test' }));
+    expect((await read(agent.id)).active).toBe(true);
+  });
+
+  it('the directory has suspended it, and an administrator as well', async () => {
+    const agent = await makeAgent();
+    must(await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', false)));
+    must(await suspend(agent.id));
+    await refuse(agent.id);
+  });
+
+  it('it stopped with its owner, who is back', async () => {
+    const owner = await person();
+    const agent = await makeAgent({ owner });
+    must(await corporate.call('PATCH', `/Users/${owner}`, replace('active', false)));
+    must(await corporate.call('PATCH', `/Users/${owner}`, replace('active', true)));
+    await refuse(agent.id);
+    expect((await ask(agent)).body).toMatchObject({ error: 'access_denied', reason: 'owner_inactive' });
+  });
+});
+
 describe('when the owner leaves', () => {
   let owner: string;
   let agent: KeyedAgent;

@@ -136,6 +136,7 @@ async function insertAgent(tx: Tx, act: Act, input: NewAgent, place: Place): Pro
       leaverPolicy: draft.leaverPolicy,
       deputyId: draft.deputyId,
       status: input.status ?? 'active',
+      heldBy: input.status === 'pending' ? act.by.type : null,
       path: [],
       ...columns,
     })

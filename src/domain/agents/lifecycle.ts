@@ -38,10 +38,11 @@ const eventOf = (kind: AuditKind, agent: LockedAgent, reason: string, details: o
   details: { name: agent.name, ...details },
 });
 
-async function setStatus(tx: Tx, id: string, status: AgentStatus): Promise<void> {
+/** `heldBy`: who made it so; `null` for what is active. */
+async function setStatus(tx: Tx, id: string, status: AgentStatus, heldBy: Act['by']['type'] | null): Promise<void> {
   await tx
     .update(agents)
-    .set({ status, ...touched })
+    .set({ status, heldBy, ...touched })
     .where(eq(agents.id, id));
 }
 
@@ -50,8 +51,15 @@ export async function suspendAgent(db: Db, act: Act, id: string, why: string): P
   const reason = checkReason(why);
   return withAgent(db, id, async (tx, agent) => {
     refuseDecommissioned(agent);
-    if (agent.status === 'suspended') return readView(tx, agent.id);
-    await setStatus(tx, agent.id, 'suspended');
+    if (agent.status === 'suspended') {
+      // A directory's suspension that somebody else repeats is no longer the directory's to lift.
+      if (agent.heldBy === 'directory' && act.by.type !== 'directory') {
+        await setStatus(tx, agent.id, 'suspended', act.by.type);
+        await append(tx, act, [eventOf('agent.suspended', agent, reason, { from: agent.status })]);
+      }
+      return readView(tx, agent.id);
+    }
+    await setStatus(tx, agent.id, 'suspended', act.by.type);
     const view = await readView(tx, agent.id);
     await append(tx, act, [eventOf('agent.suspended', agent, reason, { from: agent.status })]);
     await revoke(tx, [{ id: agent.id }]);
@@ -60,8 +68,26 @@ export async function suspendAgent(db: Db, act: Act, id: string, why: string): P
 }
 
 /**
+ * A directory lifts what it has imposed itself. An IdP that repeats its whole resource would otherwise undo what an
+ * administrator has decided, or bring back agents because their owner is back.
+ */
+async function refuseForeignHold(tx: Tx, act: Act, agent: LockedAgent): Promise<void> {
+  if (act.by.type !== 'directory') return;
+  if (agent.status !== 'active' && agent.heldBy !== 'directory') {
+    throw new WritError(
+      'conflict',
+      'the agent was made inactive by somebody else than the directory: an administrator activates it',
+    );
+  }
+  const held = await tx.select({ reason: latches.reason }).from(latches).where(eq(latches.agentId, agent.id));
+  if (held.length > 0) {
+    throw new WritError('conflict', 'the agent stopped with its owner, or has expired: an administrator activates it');
+  }
+}
+
+/**
  * Makes an agent active and clears its latches, each only if its cause is gone. An ancestor that is not live still keeps
- * it from being so.
+ * it from being so. A directory clears no latches, and activates what it has made inactive itself.
  * @throws WritError `not_found`; `conflict` saying what to do first.
  */
 export async function activateAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
@@ -71,12 +97,13 @@ export async function activateAgent(db: Db, act: Act, id: string, why: string): 
     if (!(await isOwnerLive(tx, agent.ownerId))) {
       throw new WritError('conflict', 'the owner of the agent is not active: transfer it to somebody who is');
     }
+    await refuseForeignHold(tx, act, agent);
     if (agent.expired)
       throw new WritError('conflict', 'the agent has expired: set expiresAt to a later time, or to null');
     const cleared = await tx.delete(latches).where(eq(latches.agentId, agent.id)).returning({ reason: latches.reason });
     const leftQuarantine = agent.parentId === null && (await endLeaving(tx, act, agent.id, reason));
     const isChanged = agent.status !== 'active' || cleared.length > 0 || leftQuarantine;
-    if (isChanged) await setStatus(tx, agent.id, 'active');
+    if (isChanged) await setStatus(tx, agent.id, 'active', null);
     const view = await readView(tx, agent.id);
     if (isChanged) {
       const details = { from: agent.status, cleared: cleared.map((latch) => latch.reason) };

@@ -4,31 +4,9 @@
  * that stay far below 2^53).
  */
 import { sql } from 'drizzle-orm';
-import {
-  bigint,
-  boolean,
-  customType,
-  doublePrecision,
-  integer,
-  jsonb,
-  pgTable,
-  primaryKey,
-  text,
-  timestamp,
-  uuid,
-} from 'drizzle-orm/pg-core';
+import { bigint, boolean, doublePrecision, integer, jsonb, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core';
 import type { Action, Risk, SigningAlgorithm } from '../../protocol.ts';
-
-const bytea = customType<{ data: Buffer; driverData: Uint8Array }>({
-  dataType: () => 'bytea',
-  toDriver: (value) => value,
-  fromDriver: (value) => Buffer.from(value),
-});
-const instant = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' });
-const count = (name: string) => bigint(name, { mode: 'number' });
-const createdAt = () => instant('created_at').notNull().defaultNow();
-const updatedAt = () => instant('updated_at').notNull().defaultNow();
-const id = () => uuid('id').primaryKey().defaultRandom();
+import { bytea, count, createdAt, id, instant, updatedAt } from './columns.ts';
 
 export type DirectoryKind =
   | 'okta'
@@ -195,6 +173,7 @@ export const agents = pgTable('agents', {
   /** `null`: that of its environment. Of a tree, its root's. */
   leaverPolicy: text('leaver_policy').$type<LeaverPolicy>(),
   deputyId: uuid('deputy_id'),
+  heldBy: text('held_by').$type<'agent' | 'api' | 'directory' | 'administrator' | 'system'>(),
 });
 
 export const environments = pgTable('environments', {
