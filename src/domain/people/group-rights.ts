@@ -16,7 +16,7 @@
  */
 import { type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
-import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
+import { type Db, type Executor, executePrepared, type Tx, transaction } from '../../platform/db/client.ts';
 import type { GroupRole } from '../../platform/db/schema.ts';
 import type { Act } from '../audit/append.ts';
 import * as audit from '../audit/append.ts';
@@ -77,9 +77,11 @@ export async function changeRightsOf(
   groupId: string,
   { joining = none, leaving = none }: { joining?: SQL; leaving?: SQL },
 ): Promise<string[]> {
-  const [worth] = await tx.execute<{ roles: boolean; intents: boolean }>(sql`
-    select exists (select from group_roles where group_id = ${groupId}::uuid) as roles,
-      exists (select from group_intents where group_id = ${groupId}::uuid) as intents`);
+  const [worth] = await executePrepared<{ roles: boolean; intents: boolean }>(
+    tx,
+    sql`select exists (select from group_roles where group_id = ${groupId}::uuid) as roles,
+      exists (select from group_intents where group_id = ${groupId}::uuid) as intents`,
+  );
   if (worth === undefined || (!worth.roles && !worth.intents)) return [];
   const people = await lockPeople(
     tx,

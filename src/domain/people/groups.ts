@@ -2,9 +2,9 @@
  * Groups of a directory and who is in them. Membership is written as deltas under the group's row lock, so that changes
  * that arrive together lose nobody. A group has people of its own directory only; a deleted person is in no group.
  */
-import { and, asc, eq, inArray, isNull, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, isNull, type SQL, sql } from 'drizzle-orm';
 import { WritError } from '../../errors.ts';
-import { type Db, type Executor, type Tx, transaction } from '../../platform/db/client.ts';
+import { type Db, type Executor, executePrepared, type Tx, transaction } from '../../platform/db/client.ts';
 import { groupMembers, groups, people } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
 import type { Act } from '../audit/append.ts';
@@ -111,7 +111,18 @@ interface Move {
 
 const maxNamed = 50;
 const toMove = (ids: readonly string[]): Move => ({ count: ids.length, people: ids.slice(0, maxNamed) });
-const peopleOf = (rows: Iterable<{ person_id: string }>): string[] => [...rows].map(({ person_id: id }) => id);
+
+const fewIds = 100;
+
+/**
+ * The ids that a statement over so many returns. A plan that fits a handful compares each of ten thousand with each: for
+ * many, PostgreSQL plans anew.
+ */
+async function run(tx: Tx, query: SQL, ids: number): Promise<string[]> {
+  const rows =
+    ids > fewIds ? await tx.execute<{ id: string }>(query) : await executePrepared<{ id: string }>(tx, query);
+  return [...rows].map(({ id }) => id);
+}
 
 /** What is not a UUID is nobody's id. */
 const canonicalIds = (given: readonly string[]): string[] =>
@@ -141,16 +152,15 @@ async function changeMembers(
   });
   const moves: Moves = { added: toMove([]), removed: toMove([]), ending };
   if (base === 'clear' || leaving.length > 0) {
-    moves.removed = toMove(
-      peopleOf(await tx.execute<{ person_id: string }>(sql`delete from ${ofWhom} returning person_id`)),
-    );
+    const deletion = sql`delete from ${ofWhom} returning person_id as id`;
+    moves.removed = toMove(await run(tx, deletion, joining.length + leaving.length));
   }
   if (joining.length > 0) {
-    const joined = await tx.execute<{ person_id: string }>(sql`
+    const insertion = sql`
       insert into ${groupMembers} (group_id, person_id)
       select ${group.id}::uuid, id from unnest(${uuidArray(joining)}) as id
-      on conflict do nothing returning person_id`);
-    moves.added = toMove(peopleOf(joined));
+      on conflict do nothing returning person_id as id`;
+    moves.added = toMove(await run(tx, insertion, joining.length));
   }
   return moves;
 }
@@ -158,9 +168,12 @@ async function changeMembers(
 /** Another directory's person is as unknown as nobody. */
 async function requireKnown(tx: Tx, directoryId: string, ids: string[], given: readonly string[]): Promise<void> {
   if (given.length === 0) return;
-  const known = await tx.execute(sql`
-    select id from ${people} where id = any (${uuidArray(ids)})
-      and directory_id = ${directoryId} and deleted_at is null`);
+  const known = await run(
+    tx,
+    sql`select id from ${people} where id = any (${uuidArray(ids)})
+      and directory_id = ${directoryId}::uuid and deleted_at is null`,
+    ids.length,
+  );
   if (known.length < ids.length || given.some((id) => canonicalId(id) === null)) {
     throw new WritError('invalid_request', 'members: not everybody to add is a user of this directory');
   }
@@ -261,7 +274,9 @@ async function writeGroup(
     .update(groups)
     .set({ displayName, externalId, version: sql`${groups.version} + 1`, updatedAt: sql`clock_timestamp()` })
     .where(eq(groups.id, id))
-    .returning(groupColumns);
+    .returning(groupColumns)
+    .prepare('write_group')
+    .execute();
   if (group === undefined) throw new Error('the update returned no group');
   const details = { directory: directoryId, group: id, displayName: group.displayName, changed, added, removed };
   await audit.append(tx, act, [{ kind: 'group.changed', outcome: 'done', details }]);
@@ -274,7 +289,9 @@ async function lockGroup(tx: Tx, directoryId: string, id: string): Promise<Group
     .select(groupColumns)
     .from(groups)
     .where(and(eq(groups.id, id), eq(groups.directoryId, directoryId)))
-    .for('update');
+    .for('update')
+    .prepare('lock_group')
+    .execute();
   if (group === undefined) throw new WritError('not_found', 'no such group');
   return group;
 }

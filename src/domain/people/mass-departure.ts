@@ -5,7 +5,7 @@
  * for their agents until an administrator has said that it was meant (`departure-review.ts`).
  */
 import { sql } from 'drizzle-orm';
-import type { Tx } from '../../platform/db/client.ts';
+import { executePrepared, type Tx } from '../../platform/db/client.ts';
 import type { Confirmation } from '../../platform/db/schema.ts';
 import type { AuditEvent } from '../audit/append.ts';
 
@@ -33,13 +33,16 @@ interface Hour extends Record<string, unknown> {
 
 /** `undefined`: the directory has no bound. */
 async function readHour(tx: Tx, directoryId: string): Promise<Hour | undefined> {
-  const [hour] = await tx.execute<Hour>(sql`
+  const [hour] = await executePrepared<Hour & Record<string, unknown>>(
+    tx,
+    sql`
     select d.mass_departure_percent as percent, o.departures, o.begun
     from directories d cross join lateral (
       select count(*)::int as departures, coalesce(bool_or(confirmation = 'needed'), false) as begun
       from offboardings where directory_id = d.id and ${unsettled}
     ) o
-    where d.id = ${directoryId}::uuid and d.mass_departure_percent is not null`);
+    where d.id = ${directoryId}::uuid and d.mass_departure_percent is not null`,
+  );
   return hour;
 }
 

@@ -9,7 +9,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { eq, sql } from 'drizzle-orm';
-import type { Executor, Tx } from '../../platform/db/client.ts';
+import { type Executor, executePrepared, type Tx } from '../../platform/db/client.ts';
 import { offboardings } from '../../platform/db/schema.ts';
 import { inSpan } from '../../platform/http/tracing.ts';
 import { latchOwnedBy } from '../agents/latches.ts';
@@ -107,7 +107,12 @@ async function stopEverything(tx: Tx, act: Act, person: Leaver, request: LeaverR
     ...settledEvents(person.id, id, settled),
   ]);
   const seq = await revoke(tx, [{ id: person.id }]);
-  await tx.update(offboardings).set({ seq, committedAt: sql`clock_timestamp()` }).where(eq(offboardings.id, id));
+  await tx
+    .update(offboardings)
+    .set({ seq, committedAt: sql`clock_timestamp()` })
+    .where(eq(offboardings.id, id))
+    .prepare('number_offboarding')
+    .execute();
   return { id, agents };
 }
 
@@ -126,7 +131,9 @@ export async function latchAndList(
   const departure = { ownerId: person.id, offboardingId: id, managerId: await findManager(tx, person), isHeld };
   const confirmedBy = confirmation === 'confirmed' ? act.by.id : null;
   await tx.execute(planForMany);
-  const [receipt] = await tx.execute<Stopped & Settled & Record<string, unknown>>(sql`
+  const [receipt] = await executePrepared<Stopped & Settled & Record<string, unknown>>(
+    tx,
+    sql`
     with ${latchOwnedBy(person.id)}, ${settleTrees(departure)}, ${writeHoldings(person.id, id)}, listed as (
       select count(*)::int as count, coalesce(to_jsonb(array_agg(stopped)), '[]') as agents from stopped
     ), receipt as (
@@ -143,7 +150,8 @@ export async function latchAndList(
       from listed
       returning id
     )
-    select receipt.id, (select count from listed) as agents, ${settledColumns} from receipt`);
+    select receipt.id, (select count from listed) as agents, ${settledColumns} from receipt`,
+  );
   if (receipt === undefined) throw new Error('the receipt was not written');
   return receipt;
 }

@@ -27,7 +27,9 @@ export async function holdRequiredGroup(tx: Tx, directoryId: string): Promise<st
     .select({ id: directories.requiredGroupId })
     .from(directories)
     .where(eq(directories.id, directoryId))
-    .for('key share');
+    .for('key share')
+    .prepare('hold_required_group')
+    .execute();
   return directory?.id ?? null;
 }
 

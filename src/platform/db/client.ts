@@ -10,10 +10,12 @@
  * parsed, bytea as Buffer, arrays as arrays of these. Raw parameters may be `Date`, and arrays of strings, numbers and
  * null; for jsonb pass `JSON.stringify(value)`. Drizzle's columns of mode `date` are `Date` as ever.
  *
- * What nearly every request sends ends with `.prepare(name).execute()`, or is written with the template tag of
- * `clientOf(tx)`: PostgreSQL then reads it once for each connection, and the driver goes one way less. Only for texts that
+ * What nearly every request sends ends with `.prepare(name).execute()`, is run by `executePrepared`, or is written with the
+ * template tag of `clientOf(tx)`: PostgreSQL then reads it once for each connection, and the driver goes one way less. Only for texts that
  * are always the same, and whose plan no parameter changes.
  */
+import type { SQL } from 'drizzle-orm';
+import { PgDialect } from 'drizzle-orm/pg-core';
 import { drizzle, type PostgresJsDatabase, PostgresJsSession } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
 import { inSpan } from '../http/tracing.ts';
@@ -96,6 +98,14 @@ export function clientOf(executor: Executor): Sql {
   const { session } = executor._;
   if (!(session instanceof PostgresJsSession)) throw new TypeError('drizzle has another driver than postgres.js');
   return session.client;
+}
+
+const dialect = new PgDialect();
+
+/** Runs a raw text of drizzle's as a prepared statement. The same rule: always the same text, and a plan that fits all. */
+export async function executePrepared<T extends Record<string, unknown>>(executor: Executor, query: SQL): Promise<T[]> {
+  const { sql: text, params } = dialect.sqlToQuery(query);
+  return clientOf(executor).unsafe<T[]>(text, params as postgres.ParameterOrJSON<never>[], { prepare: true });
 }
 
 /** Drizzle makes the date serializers pass values through, so that a `Date` in a raw query would throw. */
