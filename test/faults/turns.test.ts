@@ -40,6 +40,27 @@ test('many requests about one owner wait in line, and nobody else waits with the
   for (const answer of await blocked) expect([200, 503]).toContain(answer.status);
 });
 
+test('a token request waits for a change of its owner, and is decided by what the change left', async () => {
+  const outside = postgres(writ.databaseUrl, { max: 1, onnotice: () => {} });
+  const holding = Promise.withResolvers<void>();
+  const held = Promise.withResolvers<void>();
+  const lock = outside.begin(async (tx) => {
+    await tx`select pg_advisory_xact_lock(owner_lock_key(${world.bob}))`;
+    held.resolve();
+    await holding.promise;
+    await tx`update agents set status = 'suspended', version = version + 1 where id = ${world.billing.id}`;
+  });
+  await held.promise;
+  const asked = askToken(writ, world.billing, { scope: readIntent });
+  const first = await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, 500, 'waits'))]);
+  expect(first).toBe('waits');
+  holding.resolve();
+  await lock;
+  expect((await asked).body.reason).toBe('agent_inactive');
+  await outside`update agents set status = 'active', version = version + 1 where id = ${world.billing.id}`;
+  await outside.end();
+});
+
 test('who loses patience in line gets a 503 with Retry-After, and the line goes on', async () => {
   const outside = postgres(writ.databaseUrl, { max: 1, onnotice: () => {} });
   const blocked = outside.begin(async (tx) => {
