@@ -118,6 +118,9 @@ describe('one client, one directory', () => {
       expect(answer.headers.get('writ-offboarding')).toBeTruthy();
     }
     await exhaust(200, () => call('POST', '/Users', { userName: `${randomUUID()}@example.com` }));
+    // A search says nothing of anybody, whatever stands in it.
+    const search = await exhaust(400, () => call('POST', '/Users/.search', { active: false }));
+    expectLimited(search.limited, 'directory');
   });
 
   test('a directory may have a rate of its own, and removal from the group that it requires is never refused for it', async () => {

@@ -47,6 +47,8 @@ async function removesMembers(c: ScimContext): Promise<boolean> {
 async function tellsDeparture(c: ScimContext): Promise<boolean> {
   const { method, path } = c.req;
   const { requiredGroupId } = directoryOf(c);
+  // It asks, whatever its body seems to say.
+  if (path.endsWith('/.search')) return false;
   if (requiredGroupId !== null && path.toLowerCase().endsWith(`/groups/${requiredGroupId}`)) return removesMembers(c);
   const isBulk = method === 'POST' && /\/Bulk$/.test(path);
   const isAgent = /\/Agents(\/|$)/.test(path);
