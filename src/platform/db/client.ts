@@ -64,8 +64,8 @@ const session = {
   jit: 'off',
 };
 
-/** How long `transaction` may take from the call to the commit, waiting for a free connection included. */
-const transactionMs = 9_000;
+/** How long `transaction` may take from the call to the commit, waiting for a free connection included; a query by itself, too. */
+const patienceMs = 9_000;
 
 const silent = (): void => {};
 
@@ -86,11 +86,35 @@ export function connect({ url: given, poolSize = 10, applicationName = 'writ' }:
     socket: createSocketFactory({ silenceMs: 6_500, idleMs: 75_000 }, tls),
   };
   const open = { count: 0 };
-  const sql = guardTransactions(postgres(url, options), open);
+  const sql = limitQueries(guardTransactions(postgres(url, options), open));
   const db: Db = drizzle({ client: sql });
   acceptDates(sql);
   registerArrays(sql);
   return { db, sql, openTransactions: () => open.count, close: () => sql.end({ timeout: 5 }) };
+}
+
+/**
+ * Gives up a query of drizzle's that is not part of a transaction: it may wait for a connection that never comes free, or
+ * have been lost with one. Patches `sql.unsafe` and returns the same client.
+ */
+function limitQueries(sql: Sql): Sql {
+  const unsafe = sql.unsafe.bind(sql);
+  const limited = (...args: Parameters<typeof unsafe>): unknown => {
+    const query = unsafe(...args);
+    const resolve: unknown = Reflect.get(query, 'resolve');
+    const reject: unknown = Reflect.get(query, 'reject');
+    if (typeof resolve !== 'function' || typeof reject !== 'function') return query;
+    const timer = setTimeout(() => reject(new DatabaseTimeout()), patienceMs);
+    const settle = (how: (outcome: unknown) => unknown) => (outcome: unknown) => {
+      clearTimeout(timer);
+      return how(outcome);
+    };
+    return Object.assign(query, {
+      resolve: settle((outcome) => resolve(outcome)),
+      reject: settle((outcome) => reject(outcome)),
+    });
+  };
+  return Object.assign(sql, { unsafe: limited });
 }
 
 /** The driver below drizzle: of a transaction, what runs in it. What its template tag sends is prepared. */
@@ -129,7 +153,7 @@ async function transact<T>(db: Db, fn: (tx: Tx) => Promise<T>): Promise<T> {
     timer = setTimeout(() => {
       late.is = true;
       reject(new DatabaseTimeout());
-    }, transactionMs);
+    }, patienceMs);
   });
   const work = db.transaction(async (tx) => {
     if (late.is) throw new DatabaseTimeout();
@@ -149,7 +173,7 @@ class DatabaseTimeout extends Error {
   override readonly name = 'DatabaseTimeout';
   readonly code = 'CONNECT_TIMEOUT';
   constructor() {
-    super(`the transaction was not finished after ${transactionMs} ms`);
+    super(`the database did not answer within ${patienceMs} ms`);
   }
 }
 
