@@ -61,6 +61,24 @@ describe('a PATCH that says the person is gone', () => {
   });
 });
 
+it('RFC 7644 §3.5.2: operations that are given twice, or a word beside them, hide nobody’s departure', async () => {
+  const title = [{ op: 'add', path: 'title', value: 'X' }];
+  const off = [{ op: 'replace', path: 'active', value: false }];
+  for (const body of [
+    { Operations: title, operations: off },
+    { Operations: off, operations: title },
+    { Operations: title, active: 'False' },
+  ]) {
+    const id = await directory.user();
+    const answer = await directory.call('PATCH', `/Users/${id}`, body);
+    expect(answer).toMatchObject({ status: 200, body: { active: false } });
+    expect(await offboardings(id)).toHaveLength(1);
+  }
+  const id = await directory.user();
+  const twice = await directory.call('PATCH', `/Users/${id}`, { Operations: title, operations: title });
+  expect(twice).toMatchObject({ status: 400, body: { scimType: 'invalidSyntax' } });
+});
+
 describe('PUT', () => {
   it('with active false is a departure; without active it keeps the state; with null it keeps it as well', async () => {
     const userName = `${randomUUID()}@example.com`;

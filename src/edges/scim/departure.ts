@@ -87,10 +87,10 @@ function judgeOperation(operation: unknown): Departure {
   return judge(value);
 }
 
+/** Of all members of that name, which may differ in case; whoever applies them refuses more than one. */
 const operationsOf = (body: Json): unknown[] | null => {
-  const found = Object.entries(body).find(([name]) => name.toLowerCase() === 'operations')?.[1];
-  if (found === undefined) return null;
-  return Array.isArray(found) ? found : [found];
+  const found = Object.entries(body).filter(([name]) => name.toLowerCase() === 'operations');
+  return found.length === 0 ? null : found.flatMap(([, list]) => list);
 };
 
 /**
@@ -113,5 +113,7 @@ export function readDeparture(method: string, body: unknown): Departure {
     if (said === 'unclear') isUnclear = true;
     else if (said !== 'unsaid') last = said;
   }
+  // Beside the operations, where no message has it, it is still plain enough.
+  if (judgeResource(body, true) === 'leaves') return 'leaves';
   return last !== 'leaves' && isUnclear ? 'unclear' : last;
 }

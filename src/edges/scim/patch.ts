@@ -31,7 +31,9 @@ export interface Operation {
 export function readOperations(body: unknown, maxOperations: number): Operation[] {
   const refuse = (why: string) => new ScimRefusal('invalidSyntax', why);
   if (!isObject(body)) throw refuse('body: a JSON object is expected');
-  const list = Object.entries(body).find(([name]) => name.toLowerCase() === 'operations')?.[1];
+  const lists = Object.entries(body).filter(([name]) => name.toLowerCase() === 'operations');
+  if (lists.length > 1) throw refuse('Operations: given twice');
+  const list = lists[0]?.[1];
   if (!Array.isArray(list) || list.length === 0) throw refuse('Operations: a list of operations is expected');
   if (list.length > maxOperations) throw new ScimRefusal('tooMany', `Operations: at most ${maxOperations} at once`);
   return list.map((item) => {
