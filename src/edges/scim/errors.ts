@@ -21,16 +21,20 @@ export type ScimType =
   | 'expiredCursor'
   | 'invalidCount';
 
+const maxDetailLength = 500;
+
 /** A request that SCIM itself refuses with 400. */
 export class ScimRefusal extends Error {
   override readonly name = 'ScimRefusal';
   readonly scimType: ScimType;
   readonly detail: string;
 
+  /** A detail may quote what was sent: no more of it than helps is answered, logged and kept. */
   constructor(scimType: ScimType, detail: string) {
-    super(`${scimType}: ${detail}`);
+    const cut = detail.slice(0, maxDetailLength).toWellFormed();
+    super(`${scimType}: ${cut}`);
     this.scimType = scimType;
-    this.detail = detail;
+    this.detail = cut;
   }
 }
 

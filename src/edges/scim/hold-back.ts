@@ -54,7 +54,8 @@ async function tellsDeparture(c: ScimContext): Promise<boolean> {
   const isAgent = /\/Agents(\/|$)/.test(path);
   if (!isBulk && !isAgent && !/\/Users(\/|$)/.test(path)) return false;
   if (method === 'DELETE') return true;
-  if (!['PUT', 'PATCH', 'POST'].includes(method)) return false;
+  // Nobody leaves by being made.
+  if (!isBulk && method !== 'PUT' && method !== 'PATCH') return false;
   // A copy: whoever answers the request reads the body again.
   const body = parseLeniently(await readBody(c.req.raw.clone()));
   if (isBulk) return bulkTellsDeparture(body, requiredGroupId);

@@ -34,7 +34,7 @@ import { listResponse } from './list.ts';
 import { noMe } from './me.ts';
 import type { Resource } from './resource.ts';
 import { allTypes, answerList, answerSearch, onlyGroups, onlyUsers } from './search.ts';
-import { closeTrace, noteEffect, noteRefusal, openTrace } from './trace.ts';
+import { closeTrace, noteEffect, noteRefusal, openTrace, redactPath, redactText } from './trace.ts';
 import * as users from './users.ts';
 
 export type { ScimDeps } from './call.ts';
@@ -301,12 +301,14 @@ async function recordRefusal(deps: ScimDeps, c: ScimContext, { status, scimType,
   const details = {
     directory: c.get('directory')?.id ?? null,
     method: c.req.method,
-    path: c.req.path.slice(0, 200),
+    path: redactPath(new URL(c.req.url), '/scim/v2'),
     status,
     ...(scimType === undefined ? {} : { scimType }),
   };
   try {
-    await audit.append(deps.db, c.get('act'), [{ kind: 'scim.refused', outcome: 'refused', reason: detail, details }]);
+    await audit.append(deps.db, c.get('act'), [
+      { kind: 'scim.refused', outcome: 'refused', reason: redactText(detail), details },
+    ]);
   } catch (error) {
     deps.log.warn({ err: error, requestId: c.get('act').requestId }, 'a refused SCIM request could not be recorded');
   }

@@ -85,7 +85,7 @@ export function closeTrace(trace: Trace, answered: Answered): ScimRequest {
     path: redactPath(url, base),
     status,
     scimType: trace.refusal?.scimType ?? null,
-    detail: detail === undefined ? null : redactText(detail).slice(0, maxDetailLength),
+    detail: detail === undefined ? null : redactText(detail),
     ignored: [...trace.ignored],
     effect: describe(trace.effects) ?? (isRead(method, url) ? 'read' : null),
     tookMs: Math.round((performance.now() - trace.startedAt) * 100) / 100,
@@ -95,7 +95,11 @@ export function closeTrace(trace: Trace, answered: Answered): ScimRequest {
 
 /** Whatever is in quotes may be somebody's, an unfinished string as well; so may the word that stands where an operator should. */
 export const redactText = (text: string): string =>
-  text.replace(/"(?:\\.|[^"\\])*(?:"|$)/g, `"${hidden}"`).replace(/\S+(?= is no operator)/, hidden);
+  text
+    .slice(0, 2 * maxDetailLength)
+    .replace(/"(?:\\.|[^"\\])*(?:"|$)/g, `"${hidden}"`)
+    .replace(/\S{1,200}(?= is no operator)/, hidden)
+    .slice(0, maxDetailLength);
 
 const segments = new Set(
   [
