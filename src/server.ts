@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hono } from 'hono';
+import { getPath } from 'hono/utils/url';
 import type { Config } from './config.ts';
 import { expireAgents } from './domain/agents/lifecycle.ts';
 import { type Act, type AuditNode, enlist } from './domain/audit/append.ts';
@@ -24,6 +25,7 @@ import { createAdmin } from './edges/admin/admin.ts';
 import { ensureAdminToken } from './edges/admin/authenticate.ts';
 import { createDocs } from './edges/admin/docs.ts';
 import { createOAuth, endpointPaths } from './edges/oauth/oauth.ts';
+import { routedPath } from './edges/scim/path.ts';
 import { createScim } from './edges/scim/scim.ts';
 import { createFeed, type Feed } from './edges/ssf/feed.ts';
 import { type Bus, createBus } from './platform/bus/bus.ts';
@@ -272,7 +274,7 @@ const toDirect = ({ oauth, operations }: Edges): Direct => ({
 
 /** Every mount there is. */
 function mount({ issuer, log }: Ground, { oauth, scim, admin, feed, operations }: Edges): Hono<ObservedEnv> {
-  const app = new Hono<ObservedEnv>();
+  const app = new Hono<ObservedEnv>({ getPath: (request) => routedPath(getPath(request)) });
   app.use(operations.observer.middleware);
   app.route('/', operations.routes);
   app.route('/', oauth.app);

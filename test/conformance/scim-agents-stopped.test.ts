@@ -183,15 +183,17 @@ describe('when the owner leaves', () => {
     must(await corporate.call('PATCH', `/Users/${owner}`, replace('active', false)));
   });
 
-  it('their agents read as not active, and are activated only after another owner has been named', async () => {
+  it('their agents read as not active, and start again only when an administrator gives them to somebody', async () => {
     expect((await read(agent.id)).active).toBe(false);
-    const refused = await corporate.call('PATCH', `/Agents/${agent.id}`, replace('active', true));
-    expect(refused).toMatchObject({ status: 400, body: { scimType: 'invalidValue' } });
-    expect(refused.body.detail).toContain('owner');
-    expect((await read(agent.id)).active).toBe(false);
-    const both = patch({ op: 'replace', value: { owners: [{ value: world.bob }], active: true } });
-    const answered = must(await corporate.call('PATCH', `/Agents/${agent.id}`, both));
-    expect(answered.body).toMatchObject({ active: true, owners: [{ value: world.bob, display: 'bob@example.com' }] });
+    for (const said of [{ active: true }, { owners: [{ value: world.bob }], active: true }]) {
+      const refused = await corporate.call('PATCH', `/Agents/${agent.id}`, patch({ op: 'replace', value: said }));
+      expect(refused).toMatchObject({ status: 400, body: { scimType: 'invalidValue' } });
+      expect(refused.body.detail).toContain('owner');
+      expect(await read(agent.id)).toMatchObject({ active: false, owners: [{ value: owner }] });
+    }
+    const transfer = { owner: world.bob, reason: 'Bob takes it over' };
+    must(await opened.writ.admin('POST', `/agents/${agent.id}/transfer`, transfer));
+    expect(await read(agent.id)).toMatchObject({ active: true, owners: [{ value: world.bob }] });
     expect(await isActive(await tokenOf(agent))).toBe(true);
   });
 

@@ -73,6 +73,7 @@ test('an agent whose owner changes while its lock is waited for is locked anew, 
   const waiting: Promise<unknown>[] = [];
   await withAgent(
     world.db,
+    world.act,
     root.id,
     async (tx) => {
       waiting.push(suspendAgent(world.db, world.act, root.id, 'race').then(() => order.push('suspended')));

@@ -84,7 +84,7 @@ export async function createAgent(db: Db, act: Act, input: NewAgent): Promise<Ag
 async function createSubAgent(db: Db, act: Act, input: NewAgent, parentId: string): Promise<AgentAndSecret> {
   if (input.ownerId !== undefined) refuse('owner: a sub-agent has the owner of its parent, leave it out');
   try {
-    return await withAgent(db, parentId, async (tx, parent) => {
+    return await withAgent(db, act, parentId, async (tx, parent) => {
       const { ownerId, environment } = parent;
       if (input.environment !== undefined && input.environment !== environment) {
         refuse(`environment: a sub-agent is in the environment of its parent, "${environment}"`);
@@ -192,7 +192,7 @@ function storeCredential(credential: Credential) {
  * @throws WritError `not_found`; `invalid_request` naming the member; `conflict` when it is decommissioned.
  */
 export async function changeAgent(db: Db, act: Act, id: string, patch: AgentPatch): Promise<AgentAndSecret> {
-  return withAgent(db, id, async (tx, locked) => {
+  return withAgent(db, act, id, async (tx, locked) => {
     if (locked.status === 'decommissioned') throw new WritError('conflict', 'the agent is decommissioned, for good');
     const before = draftOf(locked, await readGrants(tx, locked.id));
     const merged = applyPatch(before, { ...patch, deputyId: readDeputy(patch.deputyId) });

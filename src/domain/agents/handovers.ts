@@ -152,14 +152,14 @@ export async function acceptHandover(db: Db, act: Act, id: string, why: string):
     await transferTree(tx, act, agent, offer.toId, reason, [accepted]);
     return getHandover(tx, offer.id);
   };
-  return withAgent(db, offer.agentId, accept, [offer.toId]);
+  return withAgent(db, act, offer.agentId, accept, [offer.toId]);
 }
 
 /** The person does not take it: it stays stopped. @throws WritError `not_found`, `conflict`. */
 export async function declineHandover(db: Db, act: Act, id: string, why: string): Promise<Handover> {
   const reason = checkReason(why);
   const offer = await findOffer(db, id);
-  return withAgent(db, offer.agentId, async (tx, agent) => {
+  return withAgent(db, act, offer.agentId, async (tx, agent) => {
     const declined = await settle(tx, act, offer, agent, { state: 'declined', reason });
     const handover = await getHandover(tx, offer.id);
     await append(tx, act, [declined]);

@@ -29,12 +29,17 @@ export interface LatchesOf {
   offboardingId: string;
 }
 
-/** What one departure of an owner has latched: after the one before it, and not after itself. */
+/**
+ * What one departure of an owner has latched: after the one before it, and not after itself. What one before it had
+ * latched counts from its confirmation, if it had to be confirmed (`relatch`).
+ */
 const ofDeparture = ({ ownerId, offboardingId }: LatchesOf): SQL => sql`
   reason = 'owner_lost' and agent_id in (select id from agents where owner_id = ${ownerId}::uuid)
   and since <= (select committed_at from offboardings where id = ${offboardingId}::uuid)
   and since > coalesce((
-    select max(b.committed_at) from offboardings o join offboardings b on b.person_id = o.person_id
+    select max(case when b.confirmation = 'confirmed' and b.confirmed_at <= o.committed_at
+      then greatest(b.confirmed_at, b.committed_at) else b.committed_at end)
+    from offboardings o join offboardings b on b.person_id = o.person_id
     where o.id = ${offboardingId}::uuid and b.committed_at < o.committed_at
   ), '-infinity')`;
 
@@ -106,7 +111,7 @@ export async function expireAgents(db: Db, act: Act): Promise<number> {
 const lockNotAvailable = '55P03';
 
 const expireAgent = (db: Db, act: Act, id: string): Promise<boolean> =>
-  withAgent(db, id, async (tx, agent) => {
+  withAgent(db, act, id, async (tx, agent) => {
     if (!(await latchExpired(tx, agent))) return false;
     await append(tx, act, [expiredEvent(agent)]);
     await revoke(tx, [{ id: agent.id }]);

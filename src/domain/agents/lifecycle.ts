@@ -49,7 +49,7 @@ async function setStatus(tx: Tx, id: string, status: AgentStatus, heldBy: Act['b
 /** Stops an agent, and so everything below it, until it is activated. @throws WritError `not_found`, `conflict`. */
 export async function suspendAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
   const reason = checkReason(why);
-  return withAgent(db, id, async (tx, agent) => {
+  return withAgent(db, act, id, async (tx, agent) => {
     refuseDecommissioned(agent);
     if (agent.status === 'suspended') {
       // A directory's suspension that somebody else repeats is no longer the directory's to lift.
@@ -59,7 +59,9 @@ export async function suspendAgent(db: Db, act: Act, id: string, why: string): P
       }
       return readView(tx, agent.id);
     }
-    await setStatus(tx, agent.id, 'suspended', act.by.type);
+    // What somebody else keeps pending stays theirs to lift.
+    const isTheirs = act.by.type === 'directory' && agent.status === 'pending' && agent.heldBy !== 'directory';
+    await setStatus(tx, agent.id, 'suspended', isTheirs ? (agent.heldBy ?? 'administrator') : act.by.type);
     const view = await readView(tx, agent.id);
     await append(tx, act, [eventOf('agent.suspended', agent, reason, { from: agent.status })]);
     await revoke(tx, [{ id: agent.id }]);
@@ -92,7 +94,7 @@ async function refuseForeignHold(tx: Tx, act: Act, agent: LockedAgent): Promise<
  */
 export async function activateAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
   const reason = checkReason(why);
-  return withAgent(db, id, async (tx, agent) => {
+  return withAgent(db, act, id, async (tx, agent) => {
     refuseDecommissioned(agent);
     if (!(await isOwnerLive(tx, agent.ownerId))) {
       throw new WritError('conflict', 'the owner of the agent is not active: transfer it to somebody who is');
@@ -105,6 +107,9 @@ export async function activateAgent(db: Db, act: Act, id: string, why: string): 
     const isChanged = agent.status !== 'active' || cleared.length > 0 || leftQuarantine;
     if (isChanged) await setStatus(tx, agent.id, 'active', null);
     const view = await readView(tx, agent.id);
+    // No 2xx without its effect, and none behind a 4xx: what a directory activates is live, or as it was.
+    if (act.by.type === 'directory' && !view.live)
+      throw new WritError('conflict', 'an agent above this one is not active, activate that first');
     if (isChanged) {
       const details = { from: agent.status, cleared: cleared.map((latch) => latch.reason) };
       await append(tx, act, [eventOf('agent.activated', agent, reason, details)]);
@@ -118,7 +123,7 @@ export async function activateAgent(db: Db, act: Act, id: string, why: string): 
 /** Ends an agent and all its descendants, for good. @throws WritError `not_found`. */
 export async function decommissionAgent(db: Db, act: Act, id: string, why: string): Promise<AgentView> {
   const reason = checkReason(why);
-  return withAgent(db, id, async (tx, agent) => {
+  return withAgent(db, act, id, async (tx, agent) => {
     if (agent.status === 'decommissioned') return readView(tx, agent.id);
     const ended = await tx
       .update(agents)
@@ -144,7 +149,17 @@ export async function transferAgent(db: Db, act: Act, id: string, owner: string,
   const reason = checkReason(why);
   const ownerId = canonicalId(owner);
   if (ownerId === null) throw new WritError('invalid_request', 'owner: a person is required');
-  return withAgent(db, id, (tx, agent) => transferTree(tx, act, agent, ownerId, reason), [ownerId]);
+  return withAgent(db, act, id, (tx, agent) => transferTree(tx, act, agent, ownerId, reason), [ownerId]);
+}
+
+/** A directory names other owners for what is at work; what stopped with its owner is an administrator's to decide on. */
+async function refuseStopped(tx: Tx, act: Act, agent: LockedAgent): Promise<void> {
+  if (act.by.type !== 'directory') return;
+  const [held] = await tx.execute(sql`
+    select 1 from latches l join agents a on a.id = l.agent_id
+    where l.reason = 'owner_lost' and a.path @> array[${agent.id}::uuid] limit 1`);
+  if (held === undefined) return;
+  throw new WritError('conflict', 'the agent stopped with its owner: an administrator gives it to somebody else');
 }
 
 /**
@@ -164,6 +179,7 @@ export async function transferTree(
     throw new WritError('conflict', `a sub-agent has the owner of its tree: transfer its root, ${agent.path[0]}`);
   }
   await requireLiveOwner(tx, ownerId);
+  await refuseStopped(tx, act, agent);
   const tree = sql`select id from agents where path @> array[${agent.id}::uuid]`;
   const cleared = await tx
     .delete(latches)

@@ -5,6 +5,7 @@ import { constraintName, type Db, isOutage, sqlState, type Tx } from '../../plat
 import { changeOwners } from '../../platform/db/locks.ts';
 import { agents, people } from '../../platform/db/schema.ts';
 import { canonicalId } from '../../platform/db/uuid.ts';
+import type { Act } from '../audit/append.ts';
 
 /** An agent as it stands under its owner's lock, and the database's clock at that moment. */
 export type LockedAgent = typeof agents.$inferSelect & { now: Date; expired: boolean };
@@ -12,13 +13,22 @@ export type LockedAgent = typeof agents.$inferSelect & { now: Date; expired: boo
 const maxAttempts = 5;
 const moved = Symbol('the agent has another owner by now');
 
+/** A directory acts on the agents of its own people. Asked under the lock: by then the agent may have another owner. */
+async function requireOwn(tx: Tx, act: Act, agent: LockedAgent): Promise<void> {
+  if (act.by.type !== 'directory') return;
+  const [owner] = await tx.select({ directoryId: people.directoryId }).from(people).where(eq(people.id, agent.ownerId));
+  if (owner?.directoryId !== act.by.id) throw noSuchAgent();
+}
+
 /**
  * Runs `fn` in a transaction that holds the lock of the agent's owner (and of the people in `alsoLock`). Locks are taken
  * in one order, so an owner that changed before the lock was granted means a fresh transaction, not one lock more.
- * @throws WritError `not_found`; `conflict` when the agent keeps changing hands.
+ * @throws WritError `not_found`, also for a directory that the owner is not of; `conflict` when the agent keeps changing
+ *   hands.
  */
 export async function withAgent<T>(
   db: Db,
+  act: Act,
   agentId: string,
   fn: (tx: Tx, agent: LockedAgent) => Promise<T>,
   alsoLock: readonly string[] = [],
@@ -30,7 +40,9 @@ export async function withAgent<T>(
     if (before === undefined) throw noSuchAgent();
     const outcome = await change(db, [before.ownerId, ...alsoLock], async (tx) => {
       const agent = await readLocked(tx, id);
-      return agent.ownerId === before.ownerId ? { value: await fn(tx, agent) } : moved;
+      if (agent.ownerId !== before.ownerId) return moved;
+      await requireOwn(tx, act, agent);
+      return { value: await fn(tx, agent) };
     });
     if (outcome !== moved) return outcome.value;
   }

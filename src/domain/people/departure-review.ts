@@ -48,8 +48,9 @@ export async function confirmDeparture(db: Db, act: Act, id: string, why: string
     if (departure.confirmation === 'confirmed') return;
     if (departure.confirmation !== 'needed')
       throw new WritError('conflict', 'this departure waits for no confirmation');
-    await settle(tx, act, id, 'confirmed');
     const applied = await applyPolicy(tx, departure);
+    // After it: what is latched anew is not younger than the confirmation.
+    await settle(tx, act, id, 'confirmed');
     const about = { outcome: 'done', person: departure.personId, reason } as const;
     const details = { offboarding: id, directory: departure.directoryId };
     await append(tx, act, [{ kind: 'offboarding.confirmed', ...about, details }, ...applied]);

@@ -190,14 +190,9 @@ async function applyRest(deps: ScimDeps, c: ScimContext, current: DirectoryAgent
     await tellingWhy(transferAgent(deps.db, act, current.rootId, ownerId, 'the directory names another owner'));
   }
   if (active === false) await suspend(deps, c, id);
-  if (active === true && !current.isLive) await activate(deps, c, id);
-}
-
-async function activate(deps: ScimDeps, c: ScimContext, id: string): Promise<void> {
-  const { live } = await tellingWhy(activateAgent(deps.db, c.get('act'), id, 'the directory says that it is active'));
-  // No 2xx without its effect.
-  if (!live)
-    throw new ScimRefusal('invalidValue', 'active: an agent above this one is not active, activate that first');
+  if (active === true && !current.isLive) {
+    await tellingWhy(activateAgent(deps.db, act, id, 'the directory says that it is active'));
+  }
 }
 
 /** DELETE: for good, with everything below it. It stops something, so a stale If-Match does not refuse it. */

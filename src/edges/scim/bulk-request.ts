@@ -7,6 +7,7 @@ import { canonicalId } from '../../platform/db/uuid.ts';
 import { readSuspension } from './agents-wire.ts';
 import { isObject, readDeparture } from './departure.ts';
 import { ScimRefusal } from './errors.ts';
+import { endpointOf } from './path.ts';
 
 export const maxBulkOperations = 1_000;
 
@@ -52,6 +53,9 @@ function decode(segment: string): string {
   }
 }
 
+/** Some give the path as it stands in `location`, or from the host on. */
+const belowBase = (path: string): string => /(?:^|\/)scim\/v2(\/.*)$/is.exec(path)?.[1] ?? path;
+
 /** Members without regard to case; of two that differ only in case the last. */
 const membersOf = (item: Record<string, unknown>): ReadonlyMap<string, unknown> =>
   new Map(Object.entries(item).map(([name, value]) => [name.toLowerCase(), value]));
@@ -61,8 +65,9 @@ const textOf = (value: unknown): string | null => (typeof value === 'string' ? v
 function readOperation(item: unknown, requiredGroupId: string | null): BulkOperation {
   const members = membersOf(isObject(item) ? item : {});
   const method = textOf(members.get('method'))?.trim().toUpperCase() ?? '';
-  const path = textOf(members.get('path'))?.trim() ?? '';
-  const [, endpoint = '', segment] = pathPattern.exec(path) ?? [];
+  const path = belowBase(textOf(members.get('path'))?.trim() ?? '');
+  const [, word = '', segment] = pathPattern.exec(path) ?? [];
+  const endpoint = endpointOf(word);
   const named = segment === undefined ? null : decode(segment);
   const target = named === null ? null : (canonicalId(named) ?? named);
   const version = textOf(members.get('version'));

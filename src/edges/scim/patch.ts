@@ -129,9 +129,12 @@ const toTerm = (attribute: string, value: unknown): Filter[] =>
     ? [{ op: 'eq', attribute, value }]
     : [];
 
+/** Names that may be meant to say whether somebody is there: a 200 that drops them would be no answer. */
+const maySayActive = /(?:^|[:.$])(?:is)?active(?:\.value)?$|^enabled$/i;
+
 /** What a path names is not in the schema. */
 export function leaveAside({ isLenient, ignore }: Reading, name: string, why: string): void {
-  if (!isLenient) throw new ScimRefusal('invalidPath', `path: ${why}`);
+  if (!isLenient || maySayActive.test(name)) throw new ScimRefusal('invalidPath', `path: ${why}`);
   ignore(name);
 }
 
