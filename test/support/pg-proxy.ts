@@ -47,10 +47,11 @@ const ownWork = [
   /pg_terminate_backend/,
   /update "offboardings" set "answered_at"/,
   /insert into followers/,
+  /as unconfirmed,/,
 ];
 /** In transactions that a process makes by itself: the sealer's, and those about what IdPs sent lately. */
 const ownTransaction =
-  /writ:audit-sealer|signing_keys where kid|into scim_requests|silent_since|warned_at|last_contact_at =/;
+  /writ:audit-sealer|signing_keys where kid|insert into scim_requests|set silent_since|set warned_at/;
 
 interface Arming {
   n: number;
